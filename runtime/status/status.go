@@ -1,0 +1,138 @@
+// Package status holds what a running Wasmill says of itself: the JSON that
+// the engine fills, the admin endpoint serves and the command line prints.
+// Everything here is data; fields are added, never renamed or removed.
+package status
+
+import "time"
+
+// States of a pipeline.
+const (
+	StateStarting = "starting" // preparing, or resetting its consumer
+	StateStandby  = "standby"  // another process owns the pipeline
+	StateRunning  = "running"
+	StatePaused   = "paused"  // by an operator
+	StateStalled  = "stalled" // running, has lag, and nothing has finished for a while
+	StateBackoff  = "backoff" // failed, waits to start again
+	StateHalted   = "halted"  // failed for good until an operator acts (on_failure = "halt")
+	StateDraining = "draining"
+	StateStopped  = "stopped"
+)
+
+// Status is the whole picture.
+type Status struct {
+	Version   string     `json:"version"`
+	State     string     `json:"state"` // "running" or "draining"
+	Ready     bool       `json:"ready"`
+	Started   time.Time  `json:"started"`
+	Config    string     `json:"config"` // path of the TOML file
+	Server    Server     `json:"server"`
+	Topics    []Topic    `json:"topics"`
+	Plugins   []Plugin   `json:"plugins"`
+	Pipelines []Pipeline `json:"pipelines"`
+	Problems  []string   `json:"problems,omitempty"` // what keeps it from being ready, one line each
+}
+
+// Server is the NATS server behind the topics.
+type Server struct {
+	Mode       string `json:"mode"` // "embedded" or "external"
+	URL        string `json:"url"`  // without credentials; "" when only in-process
+	StoreDir   string `json:"store_dir,omitempty"`
+	StoreBytes uint64 `json:"store_bytes"`
+	MaxStore   int64  `json:"max_store,omitempty"`
+	Durability string `json:"durability"`  // "os", "fsync", "async", or "external"
+	LossWindow string `json:"loss_window"` // what a crash and a power loss may lose, in words
+	Version    string `json:"version"`     // of nats-server
+}
+
+// Topic is one durable log.
+type Topic struct {
+	Name      string    `json:"name"`
+	Subjects  []string  `json:"subjects"`
+	Messages  uint64    `json:"messages"`
+	Bytes     uint64    `json:"bytes"`
+	FirstSeq  uint64    `json:"first_seq"`
+	LastSeq   uint64    `json:"last_seq"`
+	LastTime  time.Time `json:"last_time"`
+	MaxAge    string    `json:"max_age,omitempty"`
+	MaxBytes  int64     `json:"max_bytes,omitempty"`
+	Replicas  int       `json:"replicas"`
+	Consumers int       `json:"consumers"`
+}
+
+// Pipeline is one pipeline and what it did since it started.
+type Pipeline struct {
+	Name          string             `json:"name"`
+	State         string             `json:"state"`
+	Reason        string             `json:"reason,omitempty"` // why it is not running
+	From          string             `json:"from"`
+	Stages        []string           `json:"stages"`
+	Outputs       map[string]string  `json:"outputs"` // output name → topic
+	Delivery      string             `json:"delivery"`
+	Partitions    int                `json:"partitions"`
+	Lag           uint64             `json:"lag"` // events of the topic not yet finished
+	In            uint64             `json:"events_in"`
+	Out           uint64             `json:"events_out"`
+	Dropped       uint64             `json:"dropped"`
+	Retried       uint64             `json:"retried"`
+	DeadLettered  uint64             `json:"dead_lettered"`
+	Faults        map[string]uint64  `json:"faults"` // by kind
+	InFlight      int                `json:"in_flight"`
+	InFlightBytes int                `json:"in_flight_bytes"`
+	Backpressure  map[string]float64 `json:"backpressure_seconds"` // by reason
+	AckedSeq      uint64             `json:"acked_seq"`            // every event up to here is finished
+	Restarts      int                `json:"restarts"`
+	LastError     string             `json:"last_error,omitempty"`
+}
+
+// Plugin is one plugin and its generation in use.
+type Plugin struct {
+	Name       string       `json:"name"`
+	Source     string       `json:"source"` // path or "builtin:NAME"
+	Pipelines  []string     `json:"pipelines"`
+	Generation Generation   `json:"generation"`
+	History    []Generation `json:"history,omitempty"` // newest first
+}
+
+// Generation is one loaded version of a plugin.
+type Generation struct {
+	Number  int       `json:"number"`
+	Digest  string    `json:"digest"` // sha256, hex
+	Size    int       `json:"size"`   // bytes of the module
+	Loaded  time.Time `json:"loaded"`
+	Origin  string    `json:"origin"`           // "start", "file", "config", "rollback"
+	State   string    `json:"state"`            // "active", "retired", "refused", "rolled back"
+	Reason  string    `json:"reason,omitempty"` // why refused or rolled back
+	Memory  int64     `json:"memory"`           // bytes of all its instances
+	Compile float64   `json:"load_seconds"`
+}
+
+// Message is one stored message of a topic.
+type Message struct {
+	Topic   string              `json:"topic"`
+	Seq     uint64              `json:"seq"`
+	Time    time.Time           `json:"time"`
+	Subject string              `json:"subject"`
+	Headers map[string][]string `json:"headers,omitempty"`
+	// Payload is the payload when it is valid UTF-8, otherwise Base64 holds it.
+	Payload string `json:"payload"`
+	Base64  []byte `json:"payload_base64,omitempty"`
+}
+
+// DeadLetter is one record of the dead-letter topic.
+type DeadLetter struct {
+	ID            uint64              `json:"id"` // sequence in the dead-letter topic
+	Time          time.Time           `json:"time"`
+	Pipeline      string              `json:"pipeline"`
+	Stage         string              `json:"stage"`
+	Plugin        string              `json:"plugin"`
+	Digest        string              `json:"digest"`
+	Fault         string              `json:"fault"`
+	Cause         string              `json:"cause"`
+	Attempts      int                 `json:"attempts"`
+	SourceTopic   string              `json:"source_topic"`
+	SourceSeq     uint64              `json:"source_seq"`
+	SourceSubject string              `json:"source_subject"`
+	Headers       map[string][]string `json:"headers,omitempty"` // the original ones
+	Payload       string              `json:"payload"`
+	Base64        []byte              `json:"payload_base64,omitempty"`
+}

@@ -1,0 +1,87 @@
+# Wasmill. `make` alone lists the targets.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+GO       ?= go
+BIN      := bin/wasmill
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -X main.version=$(VERSION)
+FUZZTIME ?= 10s
+PKGS     ?= ./...
+
+# golangci-lint is pinned in a module file of its own and built by Go itself.
+LINT := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
+
+##@ Use it
+
+.PHONY: run
+run: build ## Run the earthquake example on real events; Ctrl-C stops it (ONCE=1: exit when shown)
+	@examples/earthquakes/run.sh
+
+.PHONY: build
+build: ## Build bin/wasmill
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wasmill
+
+.PHONY: install
+install: ## Install wasmill into Go's bin directory
+	$(GO) install -trimpath -ldflags '$(LDFLAGS)' ./cmd/wasmill
+
+##@ Work on it
+
+.PHONY: test
+test: ## go vet and all tests; names what was skipped (PKGS=./host/... for less)
+	$(GO) vet $(PKGS)
+	$(GO) run .ci/gotest/main.go $(PKGS)
+
+.PHONY: race
+race: ## All tests under the race detector
+	$(GO) run .ci/gotest/main.go -race $(PKGS)
+
+.PHONY: lint
+lint: ## golangci-lint and module hygiene
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	$(LINT) config verify
+	$(LINT) run
+
+.PHONY: fmt
+fmt: ## Format the source as lint wants it
+	$(LINT) fmt
+
+.PHONY: check
+check: ## What CI runs
+	@.ci/run
+
+.PHONY: bench
+bench: build ## Measure throughput and latency beside the native loop
+	$(BIN) bench
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s) each
+	@FUZZTIME=$(FUZZTIME) .ci/fuzz $(PKGS)
+
+.PHONY: cover
+cover: ## Test coverage by function, lowest first
+	$(GO) test -coverprofile=coverage.out $(PKGS)
+	@$(GO) tool cover -func=coverage.out | sort -k3 -n | head -40
+	@$(GO) tool cover -func=coverage.out | tail -1
+
+.PHONY: modules
+modules: ## Rebuild the embedded plugins under plugins/builtin
+	$(GO) run ./plugins/builtin/build
+
+.PHONY: clean
+clean: ## Remove what the targets above built
+	rm -rf bin coverage.out
+	find examples -name '*.wasm' -delete
+	rm -rf examples/*/data
+
+.PHONY: help
+help:
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo

@@ -136,3 +136,13 @@ type DeadLetter struct {
 	Payload       string              `json:"payload"`
 	Base64        []byte              `json:"payload_base64,omitempty"`
 }
+
+// DeadLetterFilter chooses dead letters; a zero field chooses all.
+type DeadLetterFilter struct {
+	Pipeline string
+	Stage    string
+	Plugin   string
+	Fault    string
+	Before   uint64 // only ids below this one; newest first, so the last id of a page gives the next
+	Limit    int    // at the most; 0 = 100 for listing, no limit for redriving and purging
+}

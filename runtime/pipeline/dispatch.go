@@ -1,0 +1,200 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
+)
+
+// dispatch is the only goroutine that fetches. It returns nil when ctx ends.
+func (p *Pipeline) dispatch(ctx context.Context) error {
+	defer p.endFetch()
+	seed := maphash.MakeSeed()
+	var buf []event.Event
+	var sizes []int
+	for {
+		fetch, room, err := p.waitRoom(ctx)
+		if err != nil {
+			return nil //nolint:nilerr // only ctx ends the wait, and its end is a drain, not a failure
+		}
+		events, lag, err := p.deps.Source.Fetch(fetch, buf[:0], room)
+		if err != nil && len(events) == 0 {
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // as above
+			}
+			if errors.Is(err, context.Canceled) {
+				continue // paused
+			}
+			return fmt.Errorf("pipeline %q: fetch from %q: %w", p.cfg.Name, p.cfg.Topic, err)
+		}
+		buf = events
+		sizes = sizesOf(sizes, events)
+		p.arrived(events, sizes, lag)
+		if err := p.deliver(ctx, events, sizes, lag > 0, seed); err != nil {
+			return nil //nolint:nilerr // as above; the events stay unacknowledged
+		}
+		clear(events) // lets the messages go
+	}
+}
+
+func (p *Pipeline) arrived(events []event.Event, sizes []int, lag uint64) {
+	bytes := 0
+	for _, s := range sizes {
+		bytes += s
+	}
+	p.stats.enter(len(events), bytes, lag)
+	p.deps.Listener.Fetched(p.cfg.Name, len(events), bytes, lag)
+}
+
+// waitRoom blocks while the pipeline is paused or full and returns the context
+// for the next Fetch, which Pause cancels, and the room for it.
+func (p *Pipeline) waitRoom(ctx context.Context) (context.Context, event.Room, error) {
+	for {
+		p.mu.Lock()
+		paused := p.mu.paused
+		if paused == nil {
+			room, reason := p.room()
+			if reason == "" {
+				if p.mu.fetch == nil || p.mu.fetch.Err() != nil {
+					p.mu.fetch, p.mu.unfetch = context.WithCancel(ctx)
+				}
+				fetch := p.mu.fetch
+				p.mu.Unlock()
+				return fetch, room, nil
+			}
+			p.mu.Unlock()
+			if err := p.blocked(ctx, reason, p.progress, 10*time.Millisecond); err != nil {
+				return nil, event.Room{}, err
+			}
+			continue
+		}
+		p.mu.Unlock()
+		if err := p.blocked(ctx, event.ReasonPaused, paused, time.Second); err != nil {
+			return nil, event.Room{}, err
+		}
+	}
+}
+
+// endFetch releases the context of the last Fetch.
+func (p *Pipeline) endFetch() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.unfetch != nil {
+		p.mu.unfetch()
+	}
+}
+
+// room is what may be fetched now. Invariant A3. The pipeline's own window
+// opens again only when an eighth of it is free, so that a full pipeline
+// fetches runs of events, not one at a time.
+func (p *Pipeline) room() (event.Room, string) {
+	events, bytes := p.stats.inFlight()
+	room := event.Room{Events: p.cfg.Room.Events - events, Bytes: p.cfg.Room.Bytes - bytes}
+	if events > 0 && (room.Events < max(p.cfg.Room.Events/8, 1) || room.Bytes < max(p.cfg.Room.Bytes/8, 1)) {
+		return room, event.ReasonPartition
+	}
+	for _, b := range p.deps.Budgets {
+		free := b.Free()
+		if free.Events == 0 {
+			return room, event.ReasonPluginEvents
+		}
+		if free.Bytes == 0 {
+			return room, event.ReasonPluginBytes
+		}
+		room.Events, room.Bytes = min(room.Events, free.Events), min(room.Bytes, free.Bytes)
+	}
+	return room, ""
+}
+
+// blocked waits for wake, at most for limit, and accounts the time to reason.
+// Partitions that wait for fuller batches are told to go on with what they have.
+func (p *Pipeline) blocked(ctx context.Context, reason string, wake <-chan struct{}, limit time.Duration) error {
+	p.expectMore(false)
+	start := time.Now()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-wake:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	p.reportBlocked(reason, time.Since(start))
+	return ctx.Err()
+}
+
+func (p *Pipeline) reportBlocked(reason string, d time.Duration) {
+	p.stats.block(reason, d)
+	p.deps.Listener.Blocked(p.cfg.Name, reason, d)
+}
+
+// expectMore tells the partitions whether further events are on their way.
+func (p *Pipeline) expectMore(more bool) {
+	if p.expect.Swap(more) == more && more {
+		return
+	}
+	for _, pt := range p.parts {
+		pt.queue.notify(more, p.cfg.Batch)
+	}
+}
+
+// deliver admits events through the budgets and puts each into the queue of its
+// partition. Events with the same key go to the same partition (A2).
+func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []int, more bool, seed maphash.Seed) error {
+	p.expect.Store(more)
+	for len(events) > 0 {
+		n, err := p.admit(ctx, sizes)
+		if err != nil {
+			return err
+		}
+		for i := range events[:n] {
+			e := &events[i]
+			part := 0
+			if len(p.parts) > 1 {
+				e.Key = p.cfg.Key.Of(&e.Event)
+				part = int(maphash.Bytes(seed, e.Key) % uint64(len(p.parts)))
+			} else if !p.cfg.Key.None() {
+				e.Key = p.cfg.Key.Of(&e.Event)
+			}
+			e.Attempt = 1
+			p.parts[part].queue.put(&e.Event, p.track.add(e.Seq, e.Ack), sizes[i])
+		}
+		events, sizes = events[n:], sizes[n:]
+		last := len(events) == 0
+		for _, pt := range p.parts {
+			pt.queue.notify(more || !last, p.cfg.Batch)
+		}
+	}
+	return nil
+}
+
+// admit acquires every budget for the longest prefix that all of them allow.
+func (p *Pipeline) admit(ctx context.Context, sizes []int) (int, error) {
+	n := len(sizes)
+	for i, b := range p.deps.Budgets {
+		k, err := b.Acquire(ctx, sizes[:n], func(reason string, d time.Duration) {
+			p.expectMore(false)
+			p.reportBlocked(reason, d)
+		})
+		if err != nil {
+			k = 0
+		}
+		if k < n {
+			bytes := int64(0)
+			for _, s := range sizes[k:n] {
+				bytes += int64(s)
+			}
+			for _, earlier := range p.deps.Budgets[:i] {
+				earlier.Release(n-k, bytes)
+			}
+			n = k
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,435 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// Headers that the runtime writes.
+const (
+	HeaderSource        = "Wasmill-Source" // <topic>/<sequence>/<n-th output of that event>
+	HeaderKey           = "Wasmill-Key"    // key that the plugin gave the output
+	HeaderCause         = "Wasmill-Cause"
+	HeaderFault         = "Wasmill-Fault"
+	HeaderPlugin        = "Wasmill-Plugin"
+	HeaderDigest        = "Wasmill-Digest"
+	HeaderSourceTopic   = "Wasmill-Source-Topic"
+	HeaderSourceSeq     = "Wasmill-Source-Seq"
+	HeaderSourceSubject = "Wasmill-Source-Subject"
+	HeaderAttempts      = "Wasmill-Attempts"
+	HeaderDetail        = "Wasmill-Detail" // guest stack and last stderr lines, newlines as " | "
+)
+
+// DeadLetterPrefix starts the subjects of dead letters.
+const DeadLetterPrefix = "wasmill.dead."
+
+const (
+	maxCause  = 1 << 10
+	maxDetail = 4 << 10
+)
+
+// scratch is the memory in which a partition builds one output at a time.
+type scratch struct {
+	headers  []byte
+	source   []byte
+	subjects []byte
+	merged   []byte
+	last     [][]byte // by output: the subject that was checked last
+	sent     []sent   // by topic: added since the last report
+}
+
+type sent struct{ n, bytes int }
+
+// both returns o's headers followed by those of src.
+func (s *scratch) both(src *abi.Event, o *abi.Output) ([]byte, uint32) {
+	s.merged = append(append(s.merged[:0], o.Headers...), src.Headers...)
+	return s.merged, uint32(o.HeaderCount) + src.HeaderCount
+}
+
+func (s *scratch) note(topic int, m *event.Output) {
+	s.sent[topic].n++
+	s.sent[topic].bytes += len(m.Subject) + len(m.Headers) + len(m.Payload)
+}
+
+// reportPublished tells the listener, once a batch, what was added.
+func (pt *partition) reportPublished() {
+	for topic, s := range pt.sent {
+		if s.n == 0 {
+			continue
+		}
+		name := pt.p.cfg.DeadLetters
+		if topic < len(pt.p.cfg.Outputs) {
+			name = pt.p.cfg.Outputs[topic].Topic
+		}
+		pt.p.deps.Listener.Published(pt.p.cfg.Name, name, s.n, s.bytes)
+		pt.sent[topic] = sent{}
+	}
+}
+
+// forward carries outputs of stage k on: to the next stage, or to the sink.
+func (r *run) forward(ctx context.Context, k int, events []abi.Event, origin []int, outputs []abi.Output) error {
+	if len(outputs) == 0 {
+		return nil
+	}
+	if k == len(r.stages)-1 {
+		return r.publish(ctx, k, events, origin, outputs)
+	}
+	next := r.stages[k+1]
+	next.events, next.origin, next.keep = next.events[:0], next.origin[:0], next.keep[:0]
+	for i := range outputs {
+		o := &outputs[i]
+		e := abi.Event{Attempt: 1, Subject: o.Subject, Key: o.Key, Headers: o.Headers, HeaderCount: uint32(o.HeaderCount), Payload: o.Payload}
+		at := -1
+		if o.Source != abi.NoSource {
+			src := &events[o.Source]
+			at = r.at(origin, int(o.Source))
+			e.Seq, e.Time = src.Seq, src.Time
+			if len(e.Subject) == 0 {
+				e.Subject = src.Subject
+			}
+			if len(e.Key) == 0 {
+				e.Key = src.Key
+			}
+			if o.Flags&abi.FlagPayloadRef != 0 {
+				e.Payload = src.Payload
+			}
+			if o.Flags&abi.FlagKeepHeaders != 0 {
+				e.Headers, e.HeaderCount = next.merge(src, o)
+			} else if src.HeaderCount > 0 {
+				e.Headers, e.HeaderCount = next.continueTrace(src, o)
+			}
+		}
+		next.events = append(next.events, e)
+		next.origin = append(next.origin, at)
+	}
+	return r.stage(ctx, k+1, next.events, next.origin)
+}
+
+// merge returns the headers of src and o as one block. The block lives in
+// st.keep; when that grows, earlier blocks stay in the old array.
+func (st *stage) merge(src *abi.Event, o *abi.Output) ([]byte, uint32) {
+	if o.HeaderCount == 0 {
+		return src.Headers, src.HeaderCount
+	}
+	if src.HeaderCount == 0 {
+		return o.Headers, uint32(o.HeaderCount)
+	}
+	n := len(st.keep)
+	st.keep = append(append(st.keep, src.Headers...), o.Headers...)
+	return st.keep[n:len(st.keep):len(st.keep)], src.HeaderCount + uint32(o.HeaderCount)
+}
+
+// continueTrace adds the W3C trace context of src to o's own headers.
+func (st *stage) continueTrace(src *abi.Event, o *abi.Output) ([]byte, uint32) {
+	n, count := len(st.keep), uint32(o.HeaderCount)
+	for _, key := range [...]string{"traceparent", "tracestate"} {
+		if v, ok := abi.FindHeader(src.Headers, key); ok {
+			if _, own := abi.FindHeader(o.Headers, key); !own {
+				st.keep = abi.AppendHeader(st.keep, key, asString(v))
+				count++
+			}
+		}
+	}
+	if count == uint32(o.HeaderCount) {
+		return o.Headers, count
+	}
+	st.keep = append(st.keep, o.Headers...)
+	return st.keep[n:len(st.keep):len(st.keep)], count
+}
+
+// publish resolves and adds the outputs of the last stage. The outputs of one
+// event are all checked before the first of them is added, so that an event is
+// published whole or given up whole.
+func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []int, outputs []abi.Output) error {
+	st := r.stages[k]
+	published := 0
+	for len(outputs) > 0 {
+		n := 1
+		for n < len(outputs) && outputs[n].Source == outputs[0].Source && outputs[n].Source != abi.NoSource {
+			n++
+		}
+		group := outputs[:n]
+		outputs = outputs[n:]
+		var src *abi.Event
+		at := -1
+		if s := group[0].Source; s != abi.NoSource {
+			src, at = &events[s], r.at(origin, int(s))
+		}
+		if n > 1 { // a first pass without adding
+			if err := r.check(group, src); err != nil {
+				if err := r.refused(ctx, k, at, err); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		for i := range group {
+			err := r.add(ctx, st, &group[i], src, at)
+			if err == nil {
+				published++
+				continue
+			}
+			var no *event.RefusedError
+			if !errors.As(err, &no) {
+				return fmt.Errorf("publish to %q: %w", r.p.cfg.Outputs[group[i].ID].Topic, err)
+			}
+			if err := r.refused(ctx, k, at, err); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	r.p.stats.out.Add(uint64(published))
+	return nil
+}
+
+func (r *run) check(group []abi.Output, src *abi.Event) error {
+	for i := range group {
+		if _, err := r.subject(&group[i], src); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused gives up the event whose output cannot be published. Trying again
+// would not change the subject or the size.
+func (r *run) refused(ctx context.Context, k, at int, err error) error {
+	st := r.stages[k]
+	r.p.stats.fault(abi.FaultRefusedSubject)
+	r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, abi.FaultRefusedSubject, err)
+	if at < 0 {
+		return nil // no event caused it: it is reported, there is nothing to keep
+	}
+	return r.giveUp(ctx, k, at, 1, failure{kind: abi.FaultRefusedSubject, cause: err.Error()})
+}
+
+// add publishes one output.
+func (r *run) add(ctx context.Context, st *stage, o *abi.Output, src *abi.Event, at int) error {
+	subject, err := r.subject(o, src)
+	if err != nil {
+		return err
+	}
+	msg := event.Output{Subject: subject, Payload: o.Payload}
+	h := r.headers[:0]
+	count := 0
+	if src != nil {
+		if o.Flags&abi.FlagPayloadRef != 0 {
+			msg.Payload = src.Payload
+		}
+		if src.HeaderCount > 0 {
+			h, count = r.inherit(h, o, src)
+		}
+	}
+	h = append(h, o.Headers...)
+	count += int(o.HeaderCount)
+	if len(o.Key) > 0 {
+		h = abi.AppendHeader(h, HeaderKey, asString(o.Key))
+		count++
+	}
+	if at >= 0 {
+		value := append(r.source[:0], r.p.cfg.Topic...)
+		value = append(value, '/')
+		value = strconv.AppendUint(value, r.batch.events[at].Seq, 10)
+		value = append(value, '/')
+		value = strconv.AppendInt(value, int64(r.batch.made[at]), 10)
+		r.source = value
+		h = abi.AppendHeader(h, HeaderSource, asString(value))
+		count++
+	}
+	r.headers = h
+	msg.Headers, msg.HeaderCount = h, count
+	pos, err := r.sink.Add(ctx, int(o.ID), &msg)
+	if err != nil {
+		return err
+	}
+	r.pos[o.ID] = pos
+	if at >= 0 {
+		r.batch.made[at]++
+	}
+	r.note(int(o.ID), &msg)
+	return nil
+}
+
+// inherit appends the headers that an output takes over from its source: all
+// of them with FlagKeepHeaders, the trace context otherwise. Headers that steer
+// JetStream or that the runtime writes never travel on: a kept Nats-Msg-Id
+// would make the broker discard outputs as duplicates.
+func (r *run) inherit(h []byte, o *abi.Output, src *abi.Event) ([]byte, int) {
+	count := 0
+	keep := o.Flags&abi.FlagKeepHeaders != 0
+	for block := src.Headers; ; {
+		key, value, rest, ok := abi.NextHeader(block)
+		if !ok {
+			return h, count
+		}
+		block = rest
+		k := asString(key)
+		if reservedHeader(k) || (!keep && k != "traceparent" && k != "tracestate") {
+			continue
+		}
+		if _, own := abi.FindHeader(o.Headers, k); own {
+			continue // the plugin's own value replaces it
+		}
+		h = abi.AppendHeader(h, k, asString(value))
+		count++
+	}
+}
+
+func reservedHeader(key string) bool {
+	return (len(key) >= 5 && strings.EqualFold(key[:5], "nats-")) ||
+		(len(key) >= 8 && strings.EqualFold(key[:8], "wasmill-"))
+}
+
+// subject resolves and checks where an output goes. The returned string is
+// valid until the next call.
+func (r *run) subject(o *abi.Output, src *abi.Event) (string, error) {
+	out := &r.p.cfg.Outputs[o.ID]
+	if o.HeaderCount > 0 || len(o.Key) > 0 {
+		if err := checkOwn(out.Topic, o); err != nil {
+			return "", err
+		}
+	}
+	s := o.Subject
+	if len(s) == 0 && src != nil {
+		s = src.Subject
+		if !out.Subject.None() {
+			view := *src
+			if len(o.Key) > 0 {
+				view.Key = o.Key
+			}
+			if o.HeaderCount > 0 {
+				view.Headers, view.HeaderCount = r.both(src, o)
+			}
+			var err error
+			if s, err = out.Subject.Append(r.subjects[:0], &view); err != nil {
+				return "", &event.RefusedError{Topic: out.Topic, Reason: err.Error()}
+			}
+			r.subjects = s
+		}
+	}
+	if last := &r.last[o.ID]; bytes.Equal(s, *last) && len(s) > 0 {
+		return asString(s), nil // checked a moment ago
+	}
+	if err := checkSubject(asString(s), out); err != nil {
+		return "", err
+	}
+	r.last[o.ID] = append(r.last[o.ID][:0], s...)
+	return asString(s), nil
+}
+
+// checkOwn refuses headers and keys that a plugin must not set.
+func checkOwn(topic string, o *abi.Output) error {
+	for block := o.Headers; ; {
+		key, _, rest, ok := abi.NextHeader(block)
+		if !ok {
+			break
+		}
+		if reservedHeader(asString(key)) {
+			return &event.RefusedError{Topic: topic, Reason: "header " + strconv.Quote(string(key)) + " is reserved"}
+		}
+		block = rest
+	}
+	for _, c := range o.Key {
+		if c == '\r' || c == '\n' || c == 0 {
+			return &event.RefusedError{Topic: topic, Reason: "the key holds a line break or NUL"}
+		}
+	}
+	return nil
+}
+
+// checkSubject upholds A6: a plugin reaches no subject outside its output.
+func checkSubject(s string, out *Output) error {
+	if s == "" {
+		return &event.RefusedError{Topic: out.Topic, Reason: "the output has no subject: set one, or subject in the pipeline"}
+	}
+	if err := event.CheckSubject(s); err != nil {
+		return &event.RefusedError{Topic: out.Topic, Reason: err.Error()}
+	}
+	for _, pattern := range out.Subjects {
+		if event.Match(pattern, s) {
+			return nil
+		}
+	}
+	return &event.RefusedError{Topic: out.Topic, Reason: fmt.Sprintf("subject %q is not one of the topic's (%s)", s, strings.Join(out.Subjects, ", "))}
+}
+
+// deadLetter writes the source event with the cause to the dead-letter topic.
+// Invariant A1: its confirmation is part of what the batch waits for.
+func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) error {
+	st := r.stages[k]
+	if at < 0 {
+		return nil // made by the plugin without an event: there is nothing to keep
+	}
+	e := &r.batch.events[at]
+	cfg := &r.p.cfg
+	topic := len(cfg.Outputs)
+	h, count := make([]byte, 0, 1024), 0
+	for block := e.Headers; ; {
+		key, value, rest, ok := abi.NextHeader(block)
+		if !ok {
+			break
+		}
+		block = rest
+		if !reservedHeader(asString(key)) {
+			h = abi.AppendHeader(h, string(key), string(value))
+			count++
+		}
+	}
+	digest := ""
+	if cfg.Digest != nil {
+		digest = cfg.Digest(k)
+	}
+	for _, f := range [...][2]string{
+		{HeaderCause, line(why.cause, maxCause)},
+		{HeaderFault, why.kind},
+		{HeaderPlugin, st.Plugin},
+		{HeaderDigest, digest},
+		{HeaderSourceTopic, cfg.Topic},
+		{HeaderSourceSeq, strconv.FormatUint(e.Seq, 10)},
+		{HeaderSourceSubject, string(e.Subject)},
+		{HeaderAttempts, strconv.Itoa(attempts)},
+		{HeaderDetail, line(why.detail, maxDetail)},
+	} {
+		if f[1] != "" {
+			h = abi.AppendHeader(h, f[0], f[1])
+			count++
+		}
+	}
+	msg := event.Output{Subject: DeadLetterPrefix + cfg.Name + "." + st.Name, Headers: h, HeaderCount: count, Payload: e.Payload}
+	pos, err := r.sink.Add(ctx, topic, &msg)
+	if err != nil {
+		// Not even the dead-letter topic can keep it: halt rather than lose it.
+		return fmt.Errorf("%w: event %d of topic %q cannot be dead-lettered (%s): %w", ErrHalted, e.Seq, cfg.Topic, why.cause, err)
+	}
+	r.pos[topic] = pos
+	r.note(topic, &msg)
+	r.count(st, event.Counts{DeadLettered: 1})
+	r.p.deps.Listener.DeadLettered(cfg.Name, st.Name, st.Plugin, e.Seq, why.kind, why.cause)
+	return nil
+}
+
+// line makes s fit for a header value: one line, valid UTF-8, at most limit bytes.
+func line(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return lineBreaks.Replace(strings.TrimSpace(s))
+}
+
+var lineBreaks = strings.NewReplacer("\r\n", " | ", "\n", " | ", "\r", " ", "\x00", " ", "\t", " ")
+
+// asString views b as a string for the duration of a call that copies it.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,0 +1,317 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// run takes one batch down the stages, depth first: the outputs of a call are
+// carried to the end before the same stage is called again, so that they can be
+// views of the instance's memory and need no copy. Only an outcome that calls
+// for a retry makes copies of what follows it.
+type run struct {
+	*partition
+	batch *batch
+}
+
+var errDraining = errors.New("stopped while an event waited for its retry")
+
+// stage sends events, in order, through stage k and all behind it. origin gives
+// for each event its index in the batch; nil means they are the batch.
+func (r *run) stage(ctx context.Context, k int, events []abi.Event, origin []int) error {
+	limit := r.p.cfg.Batch
+	for len(events) > 0 {
+		n, bytes := 0, 0
+		for n < len(events) && n < limit.MaxEvents {
+			size := eventBytes(&events[n])
+			if n > 0 && bytes+size > limit.MaxBytes {
+				break
+			}
+			bytes += size
+			n++
+		}
+		var from []int
+		if origin != nil {
+			from, origin = origin[:n], origin[n:]
+		}
+		if err := r.call(ctx, k, events[:n], from, true); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// call hands events to stage k. A fault is tried once more on a fresh instance
+// when again is set; after that the batch is halved until the event at fault
+// stands alone, which then follows the retry policy.
+func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int, again bool) error {
+	f, err := r.invoke(ctx, k, events)
+	if err != nil {
+		return err
+	}
+	if f == nil {
+		return r.settle(ctx, k, events, origin, 1)
+	}
+	if len(events) == 1 {
+		return r.again(ctx, k, events[0], r.at(origin, 0), 1, 0, failureOf(f))
+	}
+	if again {
+		return r.call(ctx, k, events, origin, false)
+	}
+	half := len(events) / 2
+	var left, right []int
+	if origin != nil {
+		left, right = origin[:half], origin[half:]
+	}
+	if err := r.call(ctx, k, events[:half], left, false); err != nil {
+		return err
+	}
+	return r.call(ctx, k, events[half:], right, false)
+}
+
+// invoke makes one call and reports it. The result is in the stage's res.
+func (r *run) invoke(ctx context.Context, k int, events []abi.Event) (fault, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	st := r.stages[k]
+	st.res.Reset()
+	r.calls++
+	start := time.Now()
+	h := abi.BatchHeader{Kind: abi.KindData, Count: uint32(len(events)), ID: r.calls, Now: start.UnixNano()}
+	err := st.proc.Process(ctx, h, events, &st.res)
+	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), time.Since(start), err)
+	if err == nil {
+		return nil, nil
+	}
+	f, ok := asFault(err)
+	if !ok {
+		return nil, fmt.Errorf("stage %q: %w", st.Name, err)
+	}
+	r.report(st, f)
+	return f, nil
+}
+
+func asFault(err error) (fault, bool) {
+	var f fault
+	ok := errors.As(err, &f)
+	return f, ok
+}
+
+func (pt *partition) report(st *stage, f fault) {
+	pt.p.stats.fault(f.FaultKind())
+	pt.p.deps.Listener.Fault(pt.p.cfg.Name, st.Name, st.Plugin, f.FaultKind(), f)
+}
+
+// at is the index in the batch of the i-th event of a call.
+func (r *run) at(origin []int, i int) int {
+	if origin == nil {
+		return i
+	}
+	return origin[i]
+}
+
+// settle carries out the result of a call of stage k with events: outputs go
+// on, outcomes are followed. attempt is how often these events were tried.
+func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []int, attempt int) error {
+	st := r.stages[k]
+	outputs, outcomes := st.res.Outputs, st.res.Outcomes
+	counts := event.Counts{In: len(events), Out: len(outputs)}
+	if len(outcomes) == 0 {
+		counts.Dropped = silent(len(events), outputs)
+		r.count(st, counts)
+		return r.forward(ctx, k, events, origin, outputs)
+	}
+	retries := 0
+	for i := range outcomes {
+		switch outcomes[i].Code {
+		case abi.CodeRetry:
+			retries++
+		case abi.CodeDeadLetter:
+		case abi.CodeDrop:
+		}
+	}
+	counts.Dropped = silent(len(events), outputs) - len(outcomes) + drops(outcomes)
+	r.count(st, counts)
+	if retries > 0 {
+		// The next call of this stage ends the life of what this one returned.
+		outputs, outcomes = st.copyResult()
+	}
+	next := 0 // first output not yet forwarded
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Code == abi.CodeDrop {
+			continue
+		}
+		// Invariant A2: what precedes the event goes first.
+		upto := next
+		for upto < len(outputs) && (outputs[upto].Source == abi.NoSource || outputs[upto].Source < o.Index) {
+			upto++
+		}
+		if err := r.forward(ctx, k, events, origin, outputs[next:upto]); err != nil {
+			return err
+		}
+		next = upto
+		e, at := events[o.Index], r.at(origin, int(o.Index))
+		why := failure{kind: abi.FaultHandlerError, cause: string(o.Reason)}
+		var err error
+		if o.Code == abi.CodeRetry {
+			err = r.again(ctx, k, e, at, attempt, time.Duration(o.Delay)*time.Millisecond, why)
+		} else {
+			if why.cause == "" {
+				why.cause = "the plugin asked for it"
+			}
+			err = r.deadLetter(ctx, k, at, attempt, why)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.forward(ctx, k, events, origin, outputs[next:])
+}
+
+// silent counts the events without any output.
+func silent(events int, outputs []abi.Output) int {
+	last := abi.NoSource
+	for i := range outputs {
+		if s := outputs[i].Source; s != abi.NoSource && s != last {
+			last = s
+			events--
+		}
+	}
+	return events
+}
+
+func drops(outcomes []abi.Outcome) int {
+	n := 0
+	for i := range outcomes {
+		if outcomes[i].Code == abi.CodeDrop {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *run) count(st *stage, c event.Counts) {
+	r.p.stats.count(c)
+	r.p.deps.Listener.Stage(r.p.cfg.Name, st.Name, st.Plugin, c)
+}
+
+// again tries one event until it succeeds or its attempts are spent. It holds
+// the partition: the order of a key is kept (A2). attempt is how often the
+// event was tried so far; delay, if positive, replaces the first backoff.
+func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, delay time.Duration, why failure) error {
+	st := r.stages[k]
+	for attempt < r.p.cfg.Retry.Attempts {
+		r.count(st, event.Counts{Retried: 1})
+		if delay <= 0 {
+			delay = r.backoff(attempt)
+		}
+		if err := r.sleep(ctx, k, delay); err != nil {
+			return err
+		}
+		attempt++
+		e.Attempt = uint32(attempt)
+		one := []abi.Event{e}
+		f, err := r.invoke(ctx, k, one)
+		if err != nil {
+			return err
+		}
+		delay = 0
+		if f != nil {
+			why = failureOf(f)
+			continue
+		}
+		if o := st.res.Outcomes; len(o) == 1 && o[0].Code == abi.CodeRetry {
+			why = failure{kind: abi.FaultHandlerError, cause: string(o[0].Reason)}
+			delay = time.Duration(o[0].Delay) * time.Millisecond
+			continue
+		}
+		return r.settle(ctx, k, one, []int{at}, attempt)
+	}
+	if why.kind == abi.FaultHandlerError && why.cause == "" {
+		why.cause = "the plugin asked for a retry"
+	}
+	return r.giveUp(ctx, k, at, attempt, why)
+}
+
+// backoff is the wait before the attempt after the given one.
+func (r *run) backoff(attempt int) time.Duration {
+	c := r.p.cfg.Retry
+	d := c.Backoff
+	for i := 1; i < attempt && d < c.MaxBackoff; i++ {
+		d *= 2
+	}
+	return min(d, max(c.MaxBackoff, c.Backoff))
+}
+
+// sleep waits before a retry of stage k. What was added before is confirmed
+// meanwhile. A swap of this stage or one behind it is applied here: it may be
+// the very fix that the event waits for. A drain ends the wait; the event then
+// stays unacknowledged.
+func (r *run) sleep(ctx context.Context, k int, d time.Duration) error {
+	if err := r.sink.Flush(); err != nil {
+		return fmt.Errorf("flush outputs: %w", err)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return r.applySwaps(ctx, k)
+		case <-r.queue.wake:
+			if err := r.applySwaps(ctx, k); err != nil {
+				return err
+			}
+			select {
+			case <-r.p.stopping:
+				return errDraining
+			default:
+			}
+		case <-r.p.stopping:
+			return errDraining
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// giveUp does what on_failure says with an event that no retry saved.
+func (r *run) giveUp(ctx context.Context, k, at, attempts int, why failure) error {
+	st := r.stages[k]
+	switch r.p.cfg.OnFailure {
+	case "drop":
+		r.p.stats.fault("dropped_on_failure")
+		r.count(st, event.Counts{Dropped: 1})
+		return nil
+	case "halt":
+		return fmt.Errorf("%w at stage %q: event %d of topic %q after %d attempts: %s: %s",
+			ErrHalted, st.Name, r.batch.events[at].Seq, r.p.cfg.Topic, attempts, why.kind, why.cause)
+	default:
+		return r.deadLetter(ctx, k, at, attempts, why)
+	}
+}
+
+// copyResult returns deep copies of the last result, kept until the next call
+// of copyResult.
+func (st *stage) copyResult() ([]abi.Output, []abi.Outcome) {
+	outputs := append([]abi.Output(nil), st.res.Outputs...)
+	outcomes := append([]abi.Outcome(nil), st.res.Outcomes...)
+	for i := range outputs {
+		o := &outputs[i]
+		o.Subject, o.Key = clone(o.Subject), clone(o.Key)
+		o.Headers, o.Payload = clone(o.Headers), clone(o.Payload)
+	}
+	for i := range outcomes {
+		outcomes[i].Reason = clone(outcomes[i].Reason)
+	}
+	return outputs, outcomes
+}
+
+func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -1,0 +1,98 @@
+package pipeline
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
+)
+
+// Stats is what a pipeline did since New.
+type Stats struct {
+	In, Out, Dropped, Retried, DeadLettered uint64
+	Faults                                  map[string]uint64  // by kind
+	Backpressure                            map[string]float64 // seconds by reason
+	InFlight, InFlightBytes                 int
+	Lag                                     uint64 // events of the topic not yet finished
+	AckedSeq                                uint64
+	Finished                                time.Time // when something last finished; zero = never
+	Paused                                  bool
+	Digests                                 []string // of the stages' current generations
+}
+
+// counters is the mutable side of Stats.
+type counters struct {
+	in, out, dropped, retried, dead atomic.Uint64
+	events, bytes                   atomic.Int64
+	lag, acked                      atomic.Uint64
+	finished                        atomic.Int64 // unix ns
+
+	mu struct {
+		sync.Mutex
+		faults  map[string]uint64
+		blocked map[string]float64
+	}
+}
+
+func (c *counters) init() {
+	c.mu.faults, c.mu.blocked = map[string]uint64{}, map[string]float64{}
+}
+
+func (c *counters) enter(n, bytes int, lag uint64) {
+	c.in.Add(uint64(n))
+	c.events.Add(int64(n))
+	c.bytes.Add(int64(bytes))
+	c.lag.Store(lag)
+}
+
+// leave returns the bytes still in flight.
+func (c *counters) leave(n, bytes int) int {
+	c.events.Add(-int64(n))
+	c.finished.Store(time.Now().UnixNano())
+	return int(c.bytes.Add(-int64(bytes)))
+}
+
+func (c *counters) inFlight() (events, bytes int) {
+	return int(c.events.Load()), int(c.bytes.Load())
+}
+
+func (c *counters) count(n event.Counts) {
+	c.dropped.Add(uint64(n.Dropped))
+	c.retried.Add(uint64(n.Retried))
+	c.dead.Add(uint64(n.DeadLettered))
+}
+
+func (c *counters) fault(kind string) {
+	c.mu.Lock()
+	c.mu.faults[kind]++
+	c.mu.Unlock()
+}
+
+func (c *counters) block(reason string, d time.Duration) {
+	c.mu.Lock()
+	c.mu.blocked[reason] += d.Seconds()
+	c.mu.Unlock()
+}
+
+// Stats returns the counters now. It never waits for the data path.
+func (p *Pipeline) Stats() Stats {
+	c := &p.stats
+	events, bytes := c.inFlight()
+	s := Stats{
+		In: c.in.Load(), Out: c.out.Load(), Dropped: c.dropped.Load(), Retried: c.retried.Load(),
+		DeadLettered: c.dead.Load(), InFlight: events, InFlightBytes: bytes,
+		Lag: c.lag.Load() + uint64(max(events, 0)), AckedSeq: c.acked.Load(),
+	}
+	if ns := c.finished.Load(); ns != 0 {
+		s.Finished = time.Unix(0, ns)
+	}
+	c.mu.Lock()
+	s.Faults, s.Backpressure = maps.Clone(c.mu.faults), maps.Clone(c.mu.blocked)
+	c.mu.Unlock()
+	p.mu.Lock()
+	s.Paused = p.mu.paused != nil
+	p.mu.Unlock()
+	return s
+}

@@ -1,0 +1,136 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// Source delivers the events of one topic in sequence order.
+type Source interface {
+	// Fetch blocks until there is at least one event, appends what is at hand to
+	// dst and returns it. It never asks the broker for more than room; a single
+	// event larger than room.Bytes still passes when nothing else is on its way.
+	// lag is how many more events the topic holds behind the last one returned.
+	// A cancelled ctx loses no event. Called by one goroutine.
+	Fetch(ctx context.Context, dst []event.Event, room event.Room) (events []event.Event, lag uint64, err error)
+	// Ack acknowledges the event with that token and all before it. It is
+	// progress, never durability, and does not wait. Calls come in order.
+	Ack(token string) error
+	Close() error
+}
+
+// Sink publishes the outputs of one partition. Topics are numbered as in
+// Config.Outputs; the number after the last is the dead-letter topic. Add and
+// Flush are called by one goroutine, Confirmed by any.
+type Sink interface {
+	// Add queues one output, copying what it keeps, and blocks while the
+	// topic's window is full. Positions count from 1 for each topic.
+	Add(ctx context.Context, topic int, m *event.Output) (pos uint64, err error)
+	// Flush has everything added so far confirmed as soon as the broker can.
+	Flush() error
+	// Confirmed is the highest position such that every output up to it is stored.
+	Confirmed(topic int) uint64
+	Close(ctx context.Context) error
+}
+
+// Processor is one instance of one stage for one partition. Not safe for
+// concurrent use. Results are views that stay valid until the next call.
+type Processor interface {
+	// Process hands a batch to the plugin. An error with a FaultKind method is a
+	// fault of the plugin; the next call then runs on a fresh instance.
+	Process(ctx context.Context, h abi.BatchHeader, events []abi.Event, res *abi.Result) error
+	// Close ends the instance and returns its last outputs, valid until Discard.
+	Close(ctx context.Context, res *abi.Result) error
+	// Discard frees the instance.
+	Discard()
+}
+
+// Config is what a pipeline is. It is not changed after New.
+type Config struct {
+	Name        string
+	Topic       string // source topic, for Wasmill-Source
+	Stages      []Stage
+	Outputs     []Output // by output id; [0] is the default
+	DeadLetters string   // name of the dead-letter topic
+	Key         event.Key
+	Partitions  int
+	Batch       Batch
+	Retry       Retry
+	OnFailure   string     // "dead-letter", "drop" or "halt"
+	Room        event.Room // in flight at the most, over all partitions
+
+	// Digest returns the digest of the stage's current generation, for dead
+	// letters. It may be nil.
+	Digest func(stage int) string
+}
+
+// Stage is one plugin at one place.
+type Stage struct{ Name, Plugin string }
+
+// Output is one topic a pipeline publishes to.
+type Output struct {
+	Name     string
+	Topic    string
+	Subject  event.Template // zero: the event keeps its subject
+	Subjects []string       // the topic's subjects: an output must lie in one of them
+}
+
+// Batch bounds one call of a plugin. A batch closes at once when the topic has
+// nothing more on its way; otherwise it waits at most MaxWait to fill.
+type Batch struct {
+	MaxEvents int
+	MaxBytes  int
+	MaxWait   time.Duration
+}
+
+// Retry says how often an event is tried in all, and how long to wait before
+// the second attempt; the wait doubles up to MaxBackoff.
+type Retry struct {
+	Attempts   int
+	Backoff    time.Duration
+	MaxBackoff time.Duration
+}
+
+// Deps is what a pipeline works with.
+type Deps struct {
+	Source Source
+	// Sink opens the sink of one partition; confirmed is called, from another
+	// goroutine, whenever a Confirmed position has moved.
+	Sink func(partition int, confirmed func()) (Sink, error)
+	// Processor makes the instance of a stage for a partition.
+	Processor func(stage, partition int) (Processor, error)
+	// Budgets of the plugins in the stages, each once. They are shared with
+	// other pipelines; the order must be the same in all of them.
+	Budgets  []*Budget
+	Listener event.Listener
+	// DrainTimeout bounds how long Run goes on after its context ended.
+	DrainTimeout time.Duration
+}
+
+// ErrHalted is what Run returns, wrapped with the cause, when an event failed
+// for good and on_failure is "halt". The event stays unacknowledged.
+var ErrHalted = errors.New("pipeline halted")
+
+// ErrDrain is what Run returns when in-flight events were not finished within
+// DrainTimeout. They stay unacknowledged and come back at the next start.
+var ErrDrain = errors.New("drain timed out")
+
+// fault is what this package needs to know of a plugin's failure.
+type fault interface {
+	error
+	FaultKind() string
+	FaultDetail() string
+}
+
+// failure is why one event cannot go on.
+type failure struct {
+	kind, cause, detail string
+}
+
+func failureOf(f fault) failure {
+	return failure{kind: f.FaultKind(), cause: f.Error(), detail: f.FaultDetail()}
+}

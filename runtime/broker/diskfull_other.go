@@ -1,0 +1,5 @@
+//go:build !unix
+
+package broker
+
+func diskFull(error) bool { return false }

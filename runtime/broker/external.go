@@ -1,0 +1,119 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What an external server must offer: fast-ingest batch publishing and the
+// reset of a consumer came with nats-server 2.14, JetStream API level 4.
+const (
+	minServer   = "2.14"
+	minAPILevel = 4
+)
+
+// clientOptions are the credentials and TLS of an external server.
+func (c Config) clientOptions() ([]nats.Option, error) {
+	var opts []nats.Option
+	switch {
+	case c.Credentials != "":
+		if _, err := os.Stat(c.Credentials); err != nil {
+			return nil, envErrorf(err, "credentials file %s cannot be read: %v; see server.credentials", c.Credentials, cause(err))
+		}
+		opts = append(opts, nats.UserCredentials(c.Credentials))
+	case c.User != "":
+		opts = append(opts, nats.UserInfo(c.User, c.Password))
+	case c.Token != "":
+		opts = append(opts, nats.Token(c.Token))
+	}
+	if c.TLS.CA != "" {
+		if _, err := os.Stat(c.TLS.CA); err != nil {
+			return nil, envErrorf(err, "CA file %s cannot be read: %v; see server.tls.ca", c.TLS.CA, cause(err))
+		}
+		opts = append(opts, nats.RootCAs(c.TLS.CA))
+	}
+	if c.TLS.Cert != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key); err != nil {
+			return nil, envErrorf(err, "client certificate %s with key %s cannot be used: %v; see server.tls", c.TLS.Cert, c.TLS.Key, err)
+		}
+		opts = append(opts, nats.ClientCert(c.TLS.Cert, c.TLS.Key))
+	}
+	return opts, nil
+}
+
+// connectError turns a failed first connection into one clear line.
+func (b *Broker) connectError(err error) error {
+	var env *EnvError
+	if errors.As(err, &env) || !b.cfg.external() {
+		return err
+	}
+	urls := redactURLs(b.cfg.URL)
+	low := strings.ToLower(err.Error())
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), strings.Contains(low, "authorization violation"),
+		strings.Contains(low, "authentication"), strings.Contains(low, "nkey"), strings.Contains(low, "jwt"):
+		return envErrorf(err, "NATS server %s refuses the credentials; check server.user, password, token or credentials", urls)
+	case strings.Contains(low, "tls:"), strings.Contains(low, "x509:"), strings.Contains(low, "secure connection"):
+		return envErrorf(err, "no TLS connection to NATS server %s: %v; check server.tls", urls, err)
+	default:
+		return envErrorf(err, "NATS server %s does not answer: %v; start it, or check server.url", urls, err)
+	}
+}
+
+// checkServer makes sure that the external server can do what pipelines need.
+func (b *Broker) checkServer(ctx context.Context) error {
+	urls := redactURLs(b.cfg.URL)
+	version := b.nc.ConnectedServerVersion()
+	info, err := b.js.AccountInfo(ctx)
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return envErrorf(err, "NATS server %s has JetStream off for this account; turn it on (jetstream {} in its configuration)", urls)
+	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
+		return envErrorf(err, "NATS server %s has JetStream off; turn it on (jetstream {} in its configuration)", urls)
+	case err != nil:
+		return envErrorf(err, "JetStream of NATS server %s does not answer: %v; this user needs to publish to $JS.API.> and subscribe to _INBOX.>", urls, err)
+	}
+	if info.API.Level < minAPILevel {
+		return envErrorf(nil, "NATS server %s is version %s with JetStream API level %d; Wasmill needs nats-server %s or later (level %d) on every server of the cluster",
+			urls, version, info.API.Level, minServer, minAPILevel)
+	}
+	return nil
+}
+
+// redactURLs drops credentials from a comma-separated list of URLs.
+func redactURLs(list string) string {
+	parts := strings.Split(list, ",")
+	for i, p := range parts {
+		p = strings.TrimSpace(p)
+		if u, err := url.Parse(p); err == nil && u.User != nil {
+			u.User = nil
+			p = u.String()
+		} else if err != nil {
+			if _, host, ok := strings.Cut(p, "@"); ok {
+				p = host
+			}
+		}
+		parts[i] = p
+	}
+	return strings.Join(parts, ",")
+}
+
+// lossWindow says for each durability of the embedded server what may be lost
+// of what was confirmed.
+var lossWindow = map[string]string{
+	DurabilityOS: "a crash or kill of the process loses nothing that was confirmed; " +
+		"a power loss or kernel crash may lose the last 2 minutes",
+	DurabilityFsync: "nothing that was confirmed is lost, neither by a crash of the process nor by a power loss, " +
+		"as far as the disk honours fsync",
+	DurabilityAsync: "a crash or kill of the process may lose what was confirmed in the last few milliseconds; " +
+		"a power loss or kernel crash may lose the last 2 minutes",
+}
+
+const lossExternal = "as the external NATS server and the replicas of each topic are set up"

@@ -91,7 +91,7 @@ func (r *run) forward(ctx context.Context, k int, events []abi.Event, origin []i
 		at := -1
 		if o.Source != abi.NoSource {
 			src := &events[o.Source]
-			at = r.at(origin, int(o.Source))
+			at = origin[o.Source]
 			e.Seq, e.Time = src.Seq, src.Time
 			if len(e.Subject) == 0 {
 				e.Subject = src.Subject
@@ -162,7 +162,7 @@ func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []i
 		var src *abi.Event
 		at := -1
 		if s := group[0].Source; s != abi.NoSource {
-			src, at = &events[s], r.at(origin, int(s))
+			src, at = &events[s], origin[s]
 		}
 		if n > 1 { // a first pass without adding
 			if err := r.check(group, src); err != nil {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -21,13 +22,14 @@ import (
 //	      queue empty and nothing more coming → flush
 //	confirmed: while the head of pending has all its outputs confirmed → finished
 type partition struct {
-	p      *Pipeline
-	index  int
-	queue  *queue
-	sink   Sink
-	stages []*stage // owned by the goroutine of run
-	calls  uint64   // calls made, the id of the last batch frame
-	pos    []uint64 // by topic: position of the last output added
+	p        *Pipeline
+	index    int
+	queue    *queue
+	sink     Sink
+	stages   []*stage // owned by the goroutine of run
+	calls    uint64   // calls made, the id of the last batch frame
+	pos      []uint64 // by topic: position of the last output added
+	identity []int    // 0, 1, 2, …: the origin of a batch's own events
 	scratch
 
 	pendingMu sync.Mutex // guards pending and free; held over nothing that blocks
@@ -116,7 +118,9 @@ func (pt *partition) run(ctx context.Context) (err error) {
 		b := pt.newBatch()
 		got, ended := pt.queue.take(pt.p.cfg.Batch, pt.p.expect.Load, dirty, timer, b)
 		if got {
-			if err := pt.process(ctx, b); err != nil {
+			if err := pt.process(ctx, b); errors.Is(err, errDraining) {
+				return nil // b and what is queued stay unacknowledged
+			} else if err != nil {
 				return err
 			}
 			dirty = true
@@ -145,7 +149,10 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 		b.made = append(b.made, 0)
 	}
 	r := run{partition: pt, batch: b}
-	err := r.stage(ctx, 0, b.events, nil)
+	for len(pt.identity) < len(b.events) {
+		pt.identity = append(pt.identity, len(pt.identity))
+	}
+	err := r.stage(ctx, 0, b.events, pt.identity[:len(b.events)])
 	pt.reportPublished()
 	if err != nil {
 		return err

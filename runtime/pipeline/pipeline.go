@@ -130,8 +130,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	case <-done:
 		p.acknowledge(true)
 	case <-timer.C:
-		abandon()
 		p.fail(fmt.Errorf("pipeline %q: %w after %s", p.cfg.Name, ErrDrain, p.deps.DrainTimeout))
+		abandon()
 		// A call that does not come back cannot be interrupted: wait a moment
 		// for the partitions that can be, and leave the others behind.
 		timer.Reset(time.Second)

@@ -22,7 +22,7 @@ type run struct {
 var errDraining = errors.New("stopped while an event waited for its retry")
 
 // stage sends events, in order, through stage k and all behind it. origin gives
-// for each event its index in the batch; nil means they are the batch.
+// for each event its index in the batch, -1 for one that none of them caused.
 func (r *run) stage(ctx context.Context, k int, events []abi.Event, origin []int) error {
 	limit := r.p.cfg.Batch
 	for len(events) > 0 {
@@ -35,14 +35,10 @@ func (r *run) stage(ctx context.Context, k int, events []abi.Event, origin []int
 			bytes += size
 			n++
 		}
-		var from []int
-		if origin != nil {
-			from, origin = origin[:n], origin[n:]
-		}
-		if err := r.call(ctx, k, events[:n], from, true); err != nil {
+		if err := r.call(ctx, k, events[:n], origin[:n], true); err != nil {
 			return err
 		}
-		events = events[n:]
+		events, origin = events[n:], origin[n:]
 	}
 	return nil
 }
@@ -59,20 +55,16 @@ func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int,
 		return r.settle(ctx, k, events, origin, 1)
 	}
 	if len(events) == 1 {
-		return r.again(ctx, k, events[0], r.at(origin, 0), 1, 0, failureOf(f))
+		return r.again(ctx, k, events[0], origin[0], 1, 0, failureOf(f))
 	}
 	if again {
 		return r.call(ctx, k, events, origin, false)
 	}
 	half := len(events) / 2
-	var left, right []int
-	if origin != nil {
-		left, right = origin[:half], origin[half:]
-	}
-	if err := r.call(ctx, k, events[:half], left, false); err != nil {
+	if err := r.call(ctx, k, events[:half], origin[:half], false); err != nil {
 		return err
 	}
-	return r.call(ctx, k, events[half:], right, false)
+	return r.call(ctx, k, events[half:], origin[half:], false)
 }
 
 // invoke makes one call and reports it. The result is in the stage's res.
@@ -87,6 +79,9 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event) (fault, err
 	h := abi.BatchHeader{Kind: abi.KindData, Count: uint32(len(events)), ID: r.calls, Now: start.UnixNano()}
 	err := st.proc.Process(ctx, h, events, &st.res)
 	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), time.Since(start), err)
+	if gone := ctx.Err(); gone != nil {
+		return nil, gone // abandoned meanwhile: another run may own the events now
+	}
 	if err == nil {
 		return nil, nil
 	}
@@ -107,14 +102,6 @@ func asFault(err error) (fault, bool) {
 func (pt *partition) report(st *stage, f fault) {
 	pt.p.stats.fault(f.FaultKind())
 	pt.p.deps.Listener.Fault(pt.p.cfg.Name, st.Name, st.Plugin, f.FaultKind(), f)
-}
-
-// at is the index in the batch of the i-th event of a call.
-func (r *run) at(origin []int, i int) int {
-	if origin == nil {
-		return i
-	}
-	return origin[i]
 }
 
 // settle carries out the result of a call of stage k with events: outputs go
@@ -158,7 +145,7 @@ func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []in
 			return err
 		}
 		next = upto
-		e, at := events[o.Index], r.at(origin, int(o.Index))
+		e, at := events[o.Index], origin[o.Index]
 		why := failure{kind: abi.FaultHandlerError, cause: string(o.Reason)}
 		var err error
 		if o.Code == abi.CodeRetry {

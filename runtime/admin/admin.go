@@ -1,0 +1,275 @@
+// Package admin is the HTTP endpoint by which people, scripts and monitoring
+// talk to a running Wasmill: health, readiness, metrics and a JSON API, and the
+// client of that API which the command line uses.
+//
+// The endpoint changes pipelines and reads events, so it defends itself: off
+// loopback it demands a bearer token, it answers only to the host names it
+// listens on (a web page cannot reach it by rebinding a name), it refuses
+// requests a browser makes for another site, and every body is bounded.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+// Config says where the endpoint listens and what it demands.
+type Config struct {
+	// Listen is host:port; port 0 takes a free one, see Server.URL.
+	Listen string
+	// Token, when not empty, is demanded as "Authorization: Bearer <token>" of
+	// every request but those of /healthz and /readyz. Off loopback it must be set.
+	Token string
+}
+
+// Validate reports why the endpoint cannot be served like this.
+func (c Config) Validate() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("[admin] listen %q is not host:port", c.Listen)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("[admin] listen %q: the port is not a number from 0 to 65535", c.Listen)
+	}
+	if c.Token == "" && !isLoopback(host) {
+		return fmt.Errorf("[admin] listen %q is reachable from other machines: set [admin] token, or listen on 127.0.0.1", c.Listen)
+	}
+	return nil
+}
+
+// Pipelines is what the endpoint needs of the engine's pipelines.
+type Pipelines interface {
+	Pipeline(name string) (status.Pipeline, error)
+	Pause(ctx context.Context, name string) error
+	Resume(ctx context.Context, name string) error
+	Reset(ctx context.Context, name, to string) (uint64, error)
+}
+
+// Plugins is what it needs of the engine's plugins.
+type Plugins interface {
+	Plugins(ctx context.Context) []status.Plugin
+	Rollback(ctx context.Context, plugin string) (status.Generation, error)
+}
+
+// Topics reads topics by direct get: looking at a topic makes no consumer.
+type Topics interface {
+	Topics(ctx context.Context) ([]status.Topic, error)
+	Topic(ctx context.Context, name string) (status.Topic, error)
+	// Next returns the first message at or behind fromSeq whose subject matches
+	// the filter ("" = all).
+	Next(ctx context.Context, topic string, fromSeq uint64, subject string) (status.Message, error)
+	SeqAt(ctx context.Context, topic string, t time.Time) (uint64, error)
+}
+
+// Publisher stores messages in one topic. Flush waits until all are confirmed.
+type Publisher interface {
+	Add(ctx context.Context, m *event.Output) (uint64, error)
+	Flush(ctx context.Context) error
+	Close() error
+}
+
+// DeadLetters is what it needs of the dead-letter topic.
+type DeadLetters interface {
+	List(ctx context.Context, f status.DeadLetterFilter) ([]status.DeadLetter, error)
+	Show(ctx context.Context, id uint64) (status.DeadLetter, error)
+	// Redrive publishes the originals to their source topics again and removes
+	// the records; Purge removes them. Both take those with the ids, or, when
+	// there are none, those that the filter chooses, and return how many.
+	Redrive(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error)
+	Purge(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error)
+}
+
+// Deps are the rooms behind the endpoint. All fields but Log are required.
+type Deps struct {
+	Status      func(ctx context.Context) status.Status
+	Pipelines   Pipelines
+	Plugins     Plugins
+	Topics      Topics
+	Publisher   func(ctx context.Context, topic string) (Publisher, error)
+	DeadLetters DeadLetters
+	Reload      func(ctx context.Context) ([]plan.Change, error)
+	Metrics     http.Handler
+	// StatusOf maps an error of the above to an HTTP status; 0 means 500.
+	StatusOf func(error) int
+	Version  string
+	Log      *slog.Logger
+}
+
+// ListenError says that the endpoint's address cannot be used: an error of the
+// environment, not of the configuration.
+type ListenError struct {
+	Addr string
+	Err  error
+}
+
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("admin endpoint: listen on %s: %v: stop what uses it, or set [admin] listen", e.Addr, rootCause(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// EnvError marks the error as one of the environment.
+func (e *ListenError) EnvError() bool { return true }
+
+// Server is the endpoint. New does no I/O, Open listens, Close waits.
+type Server struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+
+	mu struct {
+		sync.Mutex
+		ln     net.Listener
+		srv    *http.Server
+		cancel context.CancelFunc // ends the streams
+		done   chan struct{}      // closed when Serve has returned
+	}
+}
+
+// New returns a Server that is not listening yet.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	if deps.StatusOf == nil {
+		deps.StatusOf = func(error) int { return 0 }
+	}
+	if deps.Version == "" {
+		deps.Version = "unknown" // the header must be there: the client knows a Wasmill by it
+	}
+	return &Server{cfg: cfg, deps: deps, log: deps.Log}, nil
+}
+
+// Timeouts and limits of the server.
+const (
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 30 * time.Second // reading one bounded body
+	writeTimeout  = 30 * time.Second // one response
+	actionTimeout = 10 * time.Minute // one that changes something, such as a redrive of many
+	idleTimeout   = 2 * time.Minute
+	closeTimeout  = 3 * time.Second
+	maxHeaders    = 16 << 10
+)
+
+// Open listens and starts to serve. A busy port is a *ListenError.
+func (s *Server) Open(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.srv != nil {
+		return errors.New("admin endpoint: is open already")
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return &ListenError{Addr: s.cfg.Listen, Err: err}
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	srv := &http.Server{
+		Handler:           s.guard(s.routes()),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaders,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the admin endpoint has ended", "err", err)
+		}
+	}()
+	s.mu.ln, s.mu.srv, s.mu.cancel, s.mu.done = ln, srv, cancel, done
+	return nil
+}
+
+// URL returns the base URL of the open endpoint, "" before Open.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.ln == nil {
+		return ""
+	}
+	return "http://" + s.mu.ln.Addr().String()
+}
+
+// Close stops listening, ends the streams, lets running requests finish for a
+// few seconds and waits for all of them. It may be called more than once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	srv, cancel, done := s.mu.srv, s.mu.cancel, s.mu.done
+	s.mu.Unlock()
+	if srv == nil {
+		return nil
+	}
+	cancel()
+	ctx, stop := context.WithTimeout(context.Background(), closeTimeout)
+	defer stop()
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		err = srv.Close()
+	}
+	<-done
+	return err
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, h handler) { mux.HandleFunc(pattern, s.serve(h)) }
+
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", s.deps.Metrics)
+
+	handle("GET /api/v1/status", s.status)
+	handle("POST /api/v1/reload", s.reload)
+	handle("GET /api/v1/topics", s.topics)
+	handle("GET /api/v1/topics/{name}", s.topic)
+	handle("POST /api/v1/topics/{name}/publish", s.publish)
+	mux.HandleFunc("GET /api/v1/topics/{name}/tail", s.tail)
+	handle("GET /api/v1/pipelines", s.pipelines)
+	handle("GET /api/v1/pipelines/{name}", s.pipeline)
+	handle("POST /api/v1/pipelines/{name}/pause", s.pause)
+	handle("POST /api/v1/pipelines/{name}/resume", s.resume)
+	handle("POST /api/v1/pipelines/{name}/reset", s.reset)
+	handle("GET /api/v1/plugins", s.plugins)
+	handle("GET /api/v1/plugins/{name}", s.plugin)
+	handle("POST /api/v1/plugins/{name}/rollback", s.rollback)
+	handle("GET /api/v1/dead-letters", s.deadLetters)
+	handle("GET /api/v1/dead-letters/{id}", s.deadLetter)
+	handle("POST /api/v1/dead-letters/redrive", s.redrive)
+	handle("POST /api/v1/dead-letters/purge", s.purge)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// rootCause returns the innermost error, which is the readable one of a chain
+// of net errors.
+func rootCause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}

@@ -1,0 +1,333 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+// Client speaks to the admin endpoint of a running Wasmill. It is safe for
+// concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// NewClient returns a client of the endpoint at base, such as
+// "http://127.0.0.1:7422"; without a scheme, http is meant.
+func NewClient(base, token string) *Client {
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	return &Client{
+		base:  strings.TrimRight(base, "/"),
+		token: token,
+		http: &http.Client{Transport: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+			ResponseHeaderTimeout: time.Minute,
+			TLSHandshakeTimeout:   5 * time.Second,
+			MaxIdleConnsPerHost:   2,
+			IdleConnTimeout:       30 * time.Second,
+		}},
+	}
+}
+
+// URL is the endpoint's address.
+func (c *Client) URL() string { return c.base }
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// UnreachableError says that nothing answers at the endpoint's address.
+type UnreachableError struct {
+	URL string
+	Err error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no Wasmill answers at %s (%v): start one with \"wasmill run\", or name another with --admin", e.URL, rootCause(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// NotWasmillError says that something else answers there.
+type NotWasmillError struct{ URL, Detail string }
+
+func (e *NotWasmillError) Error() string {
+	return fmt.Sprintf("what answers at %s is not a Wasmill (%s): name the right address with --admin", e.URL, e.Detail)
+}
+
+// Error is an error that the endpoint answered with.
+type Error struct {
+	Status  int    // HTTP status
+	Code    string // the word for it, such as "not_found"
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Status asks for the whole picture.
+func (c *Client) Status(ctx context.Context) (status.Status, error) {
+	return call[status.Status](ctx, c, http.MethodGet, "/api/v1/status", nil, nil)
+}
+
+// Ready asks /readyz; it is no error when the answer is "not ready".
+func (c *Client) Ready(ctx context.Context) (Readiness, error) {
+	out, err := call[Readiness](ctx, c, http.MethodGet, "/readyz", nil, nil)
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusServiceUnavailable {
+		return out, nil
+	}
+	return out, err
+}
+
+// Reload makes the instance read its configuration again.
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return call[Reloaded](ctx, c, http.MethodPost, "/api/v1/reload", nil, struct{}{})
+}
+
+// Topics lists the topics.
+func (c *Client) Topics(ctx context.Context) ([]status.Topic, error) {
+	return call[[]status.Topic](ctx, c, http.MethodGet, "/api/v1/topics", nil, nil)
+}
+
+// Topic shows one.
+func (c *Client) Topic(ctx context.Context, name string) (status.Topic, error) {
+	return call[status.Topic](ctx, c, http.MethodGet, "/api/v1/topics/"+url.PathEscape(name), nil, nil)
+}
+
+// PublishRequest is one bounded lot of messages.
+type PublishRequest struct {
+	Topic   string
+	Subject string   // literal or template, see the endpoint; "" = the topic's only one
+	Headers []string // "Name: value"
+	Body    []byte   // one message a line, or one message when Whole
+	Whole   bool
+}
+
+// Publish stores the messages and returns when all are confirmed.
+func (c *Client) Publish(ctx context.Context, p PublishRequest) (Published, error) {
+	q := url.Values{}
+	if p.Subject != "" {
+		q.Set("subject", p.Subject)
+	}
+	if len(p.Headers) > 0 {
+		q["header"] = p.Headers
+	}
+	mt := "application/x-ndjson"
+	if p.Whole {
+		mt = "application/octet-stream"
+	}
+	res, err := c.do(ctx, http.MethodPost, "/api/v1/topics/"+url.PathEscape(p.Topic)+"/publish", q, bytes.NewReader(p.Body), mt)
+	if err != nil {
+		return Published{}, err
+	}
+	var out Published
+	return out, c.read(res, &out)
+}
+
+// TailRequest says which messages of a topic to stream.
+type TailRequest struct {
+	Topic   string
+	From    string // "new", "all", a sequence, "-N" for the last N, or an RFC 3339 time
+	Subject string // filter, "" = all
+	Limit   int    // 0 = no limit
+	Follow  bool   // wait for more
+}
+
+// Tail calls f with each message until the stream ends, f fails or ctx is done.
+func (c *Client) Tail(ctx context.Context, t TailRequest, f func(status.Message) error) error {
+	q := url.Values{"from": {t.From}, "follow": {strconv.FormatBool(t.Follow)}}
+	if t.Subject != "" {
+		q.Set("subject", t.Subject)
+	}
+	if t.Limit > 0 {
+		q.Set("limit", strconv.Itoa(t.Limit))
+	}
+	res, err := c.do(ctx, http.MethodGet, "/api/v1/topics/"+url.PathEscape(t.Topic)+"/tail", q, nil, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode >= http.StatusBadRequest {
+		return c.read(res, &struct{}{})
+	}
+	dec := json.NewDecoder(res.Body)
+	for {
+		var m struct {
+			status.Message
+			errorBody
+		}
+		switch err := dec.Decode(&m); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("the stream from %s broke off: %w", c.base, rootCause(err))
+		case m.Error != "":
+			return &Error{Status: http.StatusInternalServerError, Code: m.Code, Message: m.Error}
+		}
+		if err := f(m.Message); err != nil {
+			return err
+		}
+	}
+}
+
+// Pipelines lists the pipelines.
+func (c *Client) Pipelines(ctx context.Context) ([]status.Pipeline, error) {
+	return call[[]status.Pipeline](ctx, c, http.MethodGet, "/api/v1/pipelines", nil, nil)
+}
+
+// Pipeline shows one.
+func (c *Client) Pipeline(ctx context.Context, name string) (status.Pipeline, error) {
+	return call[status.Pipeline](ctx, c, http.MethodGet, "/api/v1/pipelines/"+url.PathEscape(name), nil, nil)
+}
+
+// Pause stops a pipeline from fetching.
+func (c *Client) Pause(ctx context.Context, name string) (status.Pipeline, error) {
+	return call[status.Pipeline](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/pause", nil, struct{}{})
+}
+
+// Resume lets it fetch again.
+func (c *Client) Resume(ctx context.Context, name string) (status.Pipeline, error) {
+	return call[status.Pipeline](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/resume", nil, struct{}{})
+}
+
+// Reset makes a pipeline go on at another place of its topic.
+func (c *Client) Reset(ctx context.Context, name, to string) (ResetDone, error) {
+	return call[ResetDone](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/reset", nil, resetRequest{To: to})
+}
+
+// Plugins lists the plugins.
+func (c *Client) Plugins(ctx context.Context) ([]status.Plugin, error) {
+	return call[[]status.Plugin](ctx, c, http.MethodGet, "/api/v1/plugins", nil, nil)
+}
+
+// Plugin shows one.
+func (c *Client) Plugin(ctx context.Context, name string) (status.Plugin, error) {
+	return call[status.Plugin](ctx, c, http.MethodGet, "/api/v1/plugins/"+url.PathEscape(name), nil, nil)
+}
+
+// Rollback puts the previous generation of a plugin back.
+func (c *Client) Rollback(ctx context.Context, name string) (status.Generation, error) {
+	return call[status.Generation](ctx, c, http.MethodPost, "/api/v1/plugins/"+url.PathEscape(name)+"/rollback", nil, struct{}{})
+}
+
+// DeadLetters lists dead letters, newest first.
+func (c *Client) DeadLetters(ctx context.Context, f status.DeadLetterFilter) ([]status.DeadLetter, error) {
+	q := url.Values{}
+	for k, v := range map[string]string{"pipeline": f.Pipeline, "stage": f.Stage, "plugin": f.Plugin, "fault": f.Fault} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	if f.Before > 0 {
+		q.Set("before", strconv.FormatUint(f.Before, 10))
+	}
+	if f.Limit > 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return call[[]status.DeadLetter](ctx, c, http.MethodGet, "/api/v1/dead-letters", q, nil)
+}
+
+// DeadLetter shows one.
+func (c *Client) DeadLetter(ctx context.Context, id uint64) (status.DeadLetter, error) {
+	return call[status.DeadLetter](ctx, c, http.MethodGet, "/api/v1/dead-letters/"+strconv.FormatUint(id, 10), nil, nil)
+}
+
+// Redrive sends dead letters through their pipelines again.
+func (c *Client) Redrive(ctx context.Context, sel Selection) (int, error) {
+	n, err := call[Count](ctx, c, http.MethodPost, "/api/v1/dead-letters/redrive", nil, sel)
+	return n.Count, err
+}
+
+// Purge removes dead letters for good.
+func (c *Client) Purge(ctx context.Context, sel Selection) (int, error) {
+	n, err := call[Count](ctx, c, http.MethodPost, "/api/v1/dead-letters/purge", nil, sel)
+	return n.Count, err
+}
+
+func call[T any](ctx context.Context, c *Client, method, path string, q url.Values, body any) (T, error) {
+	var out T
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return out, fmt.Errorf("encode the request: %w", err)
+		}
+		r = bytes.NewReader(b)
+	}
+	res, err := c.do(ctx, method, path, q, r, "application/json")
+	if err != nil {
+		return out, err
+	}
+	return out, c.read(res, &out)
+}
+
+// do sends a request. What answers is a Wasmill, but may have answered with an
+// error, see read.
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, body io.Reader, mt string) (*http.Response, error) {
+	u := c.base + path
+	if len(q) > 0 {
+		u += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u, body)
+	if err != nil {
+		return nil, &NotWasmillError{URL: c.base, Detail: "it is not a URL"}
+	}
+	req.Header.Set(RequestHeader, "1")
+	if mt != "" {
+		req.Header.Set("Content-Type", mt)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &UnreachableError{URL: c.base, Err: err}
+	}
+	if res.Header.Get(VersionHeader) == "" {
+		_ = res.Body.Close()
+		return nil, &NotWasmillError{URL: c.base, Detail: "it answered " + res.Status + " without the header " + VersionHeader}
+	}
+	return res, nil
+}
+
+// read decodes the answer into out, or into an *Error. Ready wants both, so
+// the body of a 503 is decoded into out as well.
+func (c *Client) read(res *http.Response, out any) error {
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.base, rootCause(err))
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		var e errorBody
+		if json.Unmarshal(body, &e) != nil || e.Error == "" {
+			_ = json.Unmarshal(body, out) // a readiness answer has no error in it
+			e.Error = res.Status
+		}
+		return &Error{Status: res.StatusCode, Code: e.Code, Message: e.Error}
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return &NotWasmillError{URL: c.base, Detail: "its answer is not what a Wasmill says"}
+	}
+	return nil
+}

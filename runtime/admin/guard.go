@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// VersionHeader is in every answer; the client knows a Wasmill by it.
+const VersionHeader = "Wasmill-Version"
+
+// RequestHeader marks a request as made by a program. A page of another site
+// cannot set it without a preflight, which is never granted.
+const RequestHeader = "Wasmill-Request"
+
+// guard runs before every route: who is asked, from where, and with what token.
+func (s *Server) guard(next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(s.cfg.Token))
+	host, _, _ := net.SplitHostPort(s.cfg.Listen)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set(VersionHeader, s.deps.Version)
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+
+		if !s.hostAllowed(host, r.Host) {
+			s.fail(w, failure(http.StatusMisdirectedRequest,
+				"the host %q is not one this endpoint answers to: use its address", r.Host))
+			return
+		}
+		if crossSite(r) {
+			s.fail(w, failure(http.StatusForbidden, "requests from other web sites are refused"))
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && !programmatic(r) {
+			s.fail(w, failure(http.StatusUnsupportedMediaType,
+				"send Content-Type: application/json or application/x-ndjson, or the header %s: 1", RequestHeader))
+			return
+		}
+		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
+		if s.cfg.Token != "" && !open && !bearer(r, want) {
+			h.Set("WWW-Authenticate", `Bearer realm="wasmill"`)
+			s.fail(w, failure(http.StatusUnauthorized, "a bearer token is needed: --token or WASMILL_ADMIN_TOKEN"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// bearer compares the token in constant time; hashing first hides its length.
+func bearer(r *http.Request, want [sha256.Size]byte) bool {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	got := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+// hostAllowed reports whether the request names this endpoint: a loopback name
+// or the host of [admin] listen. An endpoint on all addresses cannot know its
+// names; there the token, which no web page has, is what protects it.
+func (s *Server) hostAllowed(listen, host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	if isLoopback(name) || strings.EqualFold(name, listen) {
+		return true
+	}
+	ip := net.ParseIP(listen)
+	return s.cfg.Token != "" && (listen == "" || ip != nil && ip.IsUnspecified())
+}
+
+// crossSite reports whether a browser made the request on behalf of a page that
+// did not come from this endpoint.
+func crossSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+	default:
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	u, err := url.Parse(origin)
+	return err != nil || !strings.EqualFold(u.Host, r.Host)
+}
+
+// programmatic reports whether the request is one that an HTML form or a
+// simple fetch of another site cannot make.
+func programmatic(r *http.Request) bool {
+	if r.Header.Get(RequestHeader) != "" {
+		return true
+	}
+	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && (mt == "application/json" || mt == "application/x-ndjson")
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,250 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+// Readiness is what /readyz answers. Reasons are withheld from who has no
+// token where one is demanded.
+type Readiness struct {
+	Ready   bool     `json:"ready"`
+	State   string   `json:"state"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// healthz answers as long as the process serves at all.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	s.writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz answers 503 while something keeps events from flowing.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	st := s.deps.Status(r.Context())
+	out := Readiness{Ready: st.Ready, State: st.State}
+	code := http.StatusOK
+	if !st.Ready {
+		code = http.StatusServiceUnavailable
+		if s.cfg.Token == "" {
+			out.Reasons = reasons(st)
+		}
+	}
+	s.writeJSON(w, code, out)
+}
+
+func reasons(st status.Status) []string {
+	out := st.Problems
+	if len(out) > 0 {
+		return out
+	}
+	for _, p := range st.Pipelines {
+		switch p.State {
+		case status.StateRunning, status.StatePaused, status.StateStandby:
+		default:
+			out = append(out, fmt.Sprintf("pipeline %s is %s%s", p.Name, p.State, colon(p.Reason)))
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, "not started yet")
+	}
+	return out
+}
+
+func colon(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+func (s *Server) status(r *http.Request) (any, error) { return s.deps.Status(r.Context()), nil }
+
+// Reloaded is what a reload answers.
+type Reloaded struct {
+	Changes []plan.Change `json:"changes"`
+}
+
+func (s *Server) reload(r *http.Request) (any, error) {
+	changes, err := s.deps.Reload(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return Reloaded{Changes: changes}, nil
+}
+
+func (s *Server) topics(r *http.Request) (any, error) {
+	list, err := s.deps.Topics.Topics(r.Context())
+	return notNil(list), err
+}
+
+func (s *Server) topic(r *http.Request) (any, error) {
+	return s.deps.Topics.Topic(r.Context(), r.PathValue("name"))
+}
+
+func (s *Server) pipelines(r *http.Request) (any, error) {
+	return notNil(s.deps.Status(r.Context()).Pipelines), nil
+}
+
+func (s *Server) pipeline(r *http.Request) (any, error) {
+	return s.deps.Pipelines.Pipeline(r.PathValue("name"))
+}
+
+func (s *Server) pause(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	if err := s.deps.Pipelines.Pause(r.Context(), name); err != nil {
+		return nil, err
+	}
+	return s.deps.Pipelines.Pipeline(name)
+}
+
+func (s *Server) resume(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	if err := s.deps.Pipelines.Resume(r.Context(), name); err != nil {
+		return nil, err
+	}
+	return s.deps.Pipelines.Pipeline(name)
+}
+
+// resetRequest says where a pipeline starts again.
+type resetRequest struct {
+	To string `json:"to"` // "all", "new", "seq:N" or an RFC 3339 time
+}
+
+// ResetDone says at which sequence the pipeline goes on.
+type ResetDone struct {
+	Pipeline string `json:"pipeline"`
+	NextSeq  uint64 `json:"next_seq"`
+}
+
+func (s *Server) reset(r *http.Request) (any, error) {
+	var req resetRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	if req.To == "" {
+		return nil, failure(http.StatusBadRequest, `reset: "to" is missing: "all", "new", "seq:N" or an RFC 3339 time`)
+	}
+	name := r.PathValue("name")
+	seq, err := s.deps.Pipelines.Reset(r.Context(), name, req.To)
+	if err != nil {
+		return nil, err
+	}
+	return ResetDone{Pipeline: name, NextSeq: seq}, nil
+}
+
+func (s *Server) plugins(r *http.Request) (any, error) {
+	return notNil(s.deps.Plugins.Plugins(r.Context())), nil
+}
+
+func (s *Server) plugin(r *http.Request) (any, error) {
+	name := r.PathValue("name")
+	for _, p := range s.deps.Plugins.Plugins(r.Context()) {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return nil, failure(http.StatusNotFound, "no plugin is named %q", name)
+}
+
+func (s *Server) rollback(r *http.Request) (any, error) {
+	return s.deps.Plugins.Rollback(r.Context(), r.PathValue("name"))
+}
+
+// Count says how many things a request touched.
+type Count struct {
+	Count int `json:"count"`
+}
+
+// Selection says which dead letters a request is for. All must be said: an
+// empty selection never means everything.
+type Selection struct {
+	IDs      []uint64 `json:"ids,omitempty"`
+	Pipeline string   `json:"pipeline,omitempty"`
+	Stage    string   `json:"stage,omitempty"`
+	Plugin   string   `json:"plugin,omitempty"`
+	Fault    string   `json:"fault,omitempty"`
+	All      bool     `json:"all,omitempty"`
+}
+
+func (sel *Selection) filter() status.DeadLetterFilter {
+	return status.DeadLetterFilter{Pipeline: sel.Pipeline, Stage: sel.Stage, Plugin: sel.Plugin, Fault: sel.Fault}
+}
+
+func selected(r *http.Request) (Selection, error) {
+	var sel Selection
+	if err := decode(r, &sel); err != nil {
+		return sel, err
+	}
+	some := sel.filter() != (status.DeadLetterFilter{})
+	switch {
+	case len(sel.IDs) == 0 && !some && !sel.All:
+		return sel, failure(http.StatusBadRequest, "say which dead letters: ids, pipeline, stage, plugin, fault, or all")
+	case len(sel.IDs) > 0 && (some || sel.All), some && sel.All:
+		return sel, failure(http.StatusBadRequest, "say either ids, or a filter, or all")
+	}
+	return sel, nil
+}
+
+// maxList is how many dead letters one list request returns at most.
+const maxList = 1000
+
+func (s *Server) deadLetters(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	f := status.DeadLetterFilter{
+		Pipeline: q.Get("pipeline"), Stage: q.Get("stage"), Plugin: q.Get("plugin"), Fault: q.Get("fault"), Limit: 100,
+	}
+	if v := q.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > maxList {
+			return nil, failure(http.StatusBadRequest, "limit %q is not a number from 1 to %d", v, maxList)
+		}
+		f.Limit = n
+	}
+	if v := q.Get("before"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			return nil, failure(http.StatusBadRequest, "before %q is not an id", v)
+		}
+		f.Before = n
+	}
+	list, err := s.deps.DeadLetters.List(r.Context(), f)
+	return notNil(list), err
+}
+
+func (s *Server) deadLetter(r *http.Request) (any, error) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		return nil, failure(http.StatusBadRequest, "%q is not the id of a dead letter: a number is expected", r.PathValue("id"))
+	}
+	return s.deps.DeadLetters.Show(r.Context(), id)
+}
+
+func (s *Server) redrive(r *http.Request) (any, error) {
+	sel, err := selected(r)
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.deps.DeadLetters.Redrive(r.Context(), sel.IDs, sel.filter())
+	return Count{n}, err
+}
+
+func (s *Server) purge(r *http.Request) (any, error) {
+	sel, err := selected(r)
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.deps.DeadLetters.Purge(r.Context(), sel.IDs, sel.filter())
+	return Count{n}, err
+}
+
+// notNil makes an empty list of a nil one: JSON readers expect [].
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

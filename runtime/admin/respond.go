@@ -1,0 +1,133 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// apiError is an error with the HTTP status it is answered with.
+type apiError struct {
+	status int
+	msg    string
+}
+
+func (e *apiError) Error() string { return e.msg }
+
+func failure(status int, format string, args ...any) *apiError {
+	return &apiError{status: status, msg: fmt.Sprintf(format, args...)}
+}
+
+// errorBody is the JSON of every error.
+type errorBody struct {
+	Error string `json:"error"`
+	Code  string `json:"code"`
+}
+
+// codeOf gives each HTTP status in use a word that scripts can match.
+func codeOf(status int) string {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return "invalid"
+	case http.StatusUnauthorized:
+		return "unauthorized"
+	case http.StatusForbidden:
+		return "cross_site"
+	case http.StatusNotFound:
+		return "not_found"
+	case http.StatusConflict:
+		return "conflict"
+	case http.StatusRequestEntityTooLarge:
+		return "too_large"
+	case http.StatusUnsupportedMediaType:
+		return "media_type"
+	case http.StatusMisdirectedRequest:
+		return "wrong_host"
+	case http.StatusServiceUnavailable:
+		return "unavailable"
+	default:
+		return "internal"
+	}
+}
+
+// handler answers with a JSON value or an error.
+type handler func(r *http.Request) (any, error)
+
+func (s *Server) serve(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if r.Method == http.MethodPost {
+			if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(actionTimeout)); err != nil {
+				s.fail(w, err)
+				return
+			}
+		}
+		v, err := h(r)
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		s.writeJSON(w, http.StatusOK, v)
+	}
+}
+
+// fail answers with err: its own status, the status the rooms behind the
+// endpoint give it, or 500.
+func (s *Server) fail(w http.ResponseWriter, err error) {
+	code := s.statusOf(err)
+	if code == http.StatusInternalServerError {
+		s.log.Warn("an admin request failed", "err", err)
+	}
+	s.writeJSON(w, code, errorBody{Error: err.Error(), Code: codeOf(code)})
+}
+
+func (s *Server) statusOf(err error) int {
+	var own *apiError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &own):
+		return own.status
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
+	}
+	if code := s.deps.StatusOf(err); code != 0 {
+		return code
+	}
+	return http.StatusInternalServerError
+}
+
+func (s *Server) writeJSON(w http.ResponseWriter, code int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		s.log.Error("an answer cannot be encoded", "err", err)
+		code, body = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be encoded","code":"internal"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(body, '\n')) // the client may be gone, which is its affair
+}
+
+// decode reads a small JSON body into v. An empty body leaves v as it is;
+// unknown fields are refused, so that a misspelled filter never means "all".
+func decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxJSONBody))
+	dec.DisallowUnknownFields()
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if err := dec.Decode(v); err != nil {
+		return failure(http.StatusBadRequest, "the request body is not what is expected: %v", err)
+	}
+	return nil
+}
+
+// Bounds of request bodies, in bytes.
+const (
+	maxBody     = 64 << 20 // one publish request
+	maxJSONBody = 1 << 20
+)

@@ -1,0 +1,153 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+type (
+	stageKey  struct{ pipeline, stage, plugin string }
+	topicKey  struct{ pipeline, topic string }
+	reasonKey struct{ pipeline, reason string }
+	faultKey  struct{ pipeline, stage, plugin, fault string }
+)
+
+type pipelineHandles struct {
+	events, bytes, done prometheus.Counter
+	endToEnd            prometheus.Observer
+}
+
+type stageHandles struct {
+	in, out, dropped, retried, deadEnds prometheus.Counter
+	batch, call                         prometheus.Observer
+}
+
+type topicHandles struct{ events, bytes prometheus.Counter }
+
+// handles holds the resolved children of the families, one cache per label set.
+type handles struct {
+	pipelines cache[string, *pipelineHandles]
+	stages    cache[stageKey, *stageHandles]
+	memory    cache[stageKey, prometheus.Gauge]
+	topics    cache[topicKey, *topicHandles]
+	reasons   cache[reasonKey, prometheus.Counter]
+	faults    cache[faultKey, prometheus.Counter]
+	logLines  cache[string, prometheus.Counter]
+}
+
+func (h *handles) init(f *families) {
+	h.pipelines.init(func(p string) *pipelineHandles {
+		return &pipelineHandles{
+			events:   f.fetchedEvents.WithLabelValues(p),
+			bytes:    f.fetchedBytes.WithLabelValues(p),
+			done:     f.doneEvents.WithLabelValues(p),
+			endToEnd: f.endToEnd.WithLabelValues(p),
+		}
+	})
+	h.stages.init(func(k stageKey) *stageHandles {
+		return &stageHandles{
+			in:       f.in.WithLabelValues(k.pipeline, k.stage, k.plugin),
+			out:      f.out.WithLabelValues(k.pipeline, k.stage, k.plugin),
+			dropped:  f.dropped.WithLabelValues(k.pipeline, k.stage, k.plugin),
+			retried:  f.retried.WithLabelValues(k.pipeline, k.stage, k.plugin),
+			deadEnds: f.deadEnds.WithLabelValues(k.pipeline, k.stage, k.plugin),
+			batch:    f.batch.WithLabelValues(k.pipeline, k.stage, k.plugin),
+			call:     f.call.WithLabelValues(k.pipeline, k.stage, k.plugin),
+		}
+	})
+	h.memory.init(func(k stageKey) prometheus.Gauge {
+		return f.memory.WithLabelValues(k.pipeline, k.stage, k.plugin)
+	})
+	h.topics.init(func(k topicKey) *topicHandles {
+		return &topicHandles{
+			events: f.publishedEvents.WithLabelValues(k.pipeline, k.topic),
+			bytes:  f.publishedBytes.WithLabelValues(k.pipeline, k.topic),
+		}
+	})
+	h.reasons.init(func(k reasonKey) prometheus.Counter {
+		return f.backpressure.WithLabelValues(k.pipeline, k.reason)
+	})
+	h.faults.init(func(k faultKey) prometheus.Counter {
+		return f.faults.WithLabelValues(k.pipeline, k.stage, k.plugin, k.fault)
+	})
+	h.logLines.init(func(plugin string) prometheus.Counter { return f.logLines.WithLabelValues(plugin) })
+}
+
+// Listener returns the functions that count what the data path reports. They
+// take no lock and allocate nothing once a label set has been seen. Lag and
+// what is in flight come from the engine's status at the scrape, see SetStatus,
+// so that they vanish with their pipeline.
+func (m *Metrics) Listener() event.Listener {
+	h, f := &m.handles, &m.families
+	return event.Listener{
+		Fetched: func(pipeline string, n, bytes int, _ uint64) {
+			p := h.pipelines.get(pipeline)
+			p.events.Add(float64(n))
+			p.bytes.Add(float64(bytes))
+		},
+		Called: func(pipeline, stage, plugin string, n int, d time.Duration, _ error) {
+			s := h.stages.get(stageKey{pipeline, stage, plugin})
+			s.batch.Observe(float64(n))
+			s.call.Observe(d.Seconds())
+		},
+		Stage: func(pipeline, stage, plugin string, c event.Counts) {
+			s := h.stages.get(stageKey{pipeline, stage, plugin})
+			add(s.in, c.In)
+			add(s.out, c.Out)
+			add(s.dropped, c.Dropped)
+			add(s.retried, c.Retried)
+			add(s.deadEnds, c.DeadLettered)
+		},
+		Published: func(pipeline, topic string, n, bytes int) {
+			t := h.topics.get(topicKey{pipeline, topic})
+			t.events.Add(float64(n))
+			t.bytes.Add(float64(bytes))
+		},
+		Done: func(pipeline string, n, _ int, oldest time.Duration) {
+			p := h.pipelines.get(pipeline)
+			p.done.Add(float64(n))
+			p.endToEnd.Observe(max(oldest, 0).Seconds())
+		},
+		Blocked: func(pipeline, reason string, d time.Duration) {
+			h.reasons.get(reasonKey{pipeline, reason}).Add(max(d, 0).Seconds())
+		},
+		Fault: func(pipeline, stage, plugin, kind string, _ error) {
+			h.faults.get(faultKey{pipeline, stage, plugin, kind}).Inc()
+		},
+		PipelineState: func(pipeline, state string, _ error) {
+			if state == status.StateStopped {
+				m.forgetMemory(pipeline)
+			}
+		},
+		Reload: func(what, name, _, result string, _ error) {
+			if what != "plugin" {
+				name = ""
+			}
+			f.reloads.WithLabelValues(name, result).Inc()
+		},
+		Log: func(_, plugin string, _, _ int, _ string) { h.logLines.get(plugin).Inc() },
+		Metric: func(pipeline, plugin, name string, kind int, value float64) {
+			m.guests.record(pipeline, plugin, name, kind, value)
+		},
+		InstanceMemory: func(pipeline, stage, plugin string, bytes int64) {
+			h.memory.get(stageKey{pipeline, stage, plugin}).Set(float64(bytes))
+		},
+	}
+}
+
+// forgetMemory removes the gauges of a pipeline that has stopped. Its counters
+// stay: they only grow, and the pipeline may come back.
+func (m *Metrics) forgetMemory(pipeline string) {
+	m.handles.memory.forget(func(k stageKey) bool { return k.pipeline == pipeline })
+	m.families.memory.DeletePartialMatch(prometheus.Labels{"pipeline": pipeline})
+}
+
+func add(c prometheus.Counter, n int) {
+	if n > 0 {
+		c.Add(float64(n))
+	}
+}

@@ -131,12 +131,9 @@ func (c *Client) Publish(ctx context.Context, p PublishRequest) (Published, erro
 	if p.Whole {
 		mt = "application/octet-stream"
 	}
-	res, err := c.do(ctx, http.MethodPost, "/api/v1/topics/"+url.PathEscape(p.Topic)+"/publish", q, bytes.NewReader(p.Body), mt)
-	if err != nil {
-		return Published{}, err
-	}
 	var out Published
-	return out, c.read(res, &out)
+	err := c.do(ctx, http.MethodPost, "/api/v1/topics/"+url.PathEscape(p.Topic)+"/publish", q, bytes.NewReader(p.Body), mt, &out)
+	return out, err
 }
 
 // TailRequest says which messages of a topic to stream.
@@ -157,15 +154,18 @@ func (c *Client) Tail(ctx context.Context, t TailRequest, f func(status.Message)
 	if t.Limit > 0 {
 		q.Set("limit", strconv.Itoa(t.Limit))
 	}
-	res, err := c.do(ctx, http.MethodGet, "/api/v1/topics/"+url.PathEscape(t.Topic)+"/tail", q, nil, "")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode >= http.StatusBadRequest {
-		return c.read(res, &struct{}{})
-	}
-	dec := json.NewDecoder(res.Body)
+	path := "/api/v1/topics/" + url.PathEscape(t.Topic) + "/tail"
+	return c.send(ctx, http.MethodGet, path, q, nil, "", func(res *http.Response) error {
+		if res.StatusCode >= http.StatusBadRequest {
+			return c.read(res, &struct{}{})
+		}
+		return c.stream(ctx, res.Body, f)
+	})
+}
+
+// stream calls f with each message of a tail's body.
+func (c *Client) stream(ctx context.Context, body io.Reader, f func(status.Message) error) error {
+	dec := json.NewDecoder(body)
 	for {
 		var m struct {
 			status.Message
@@ -271,23 +271,25 @@ func call[T any](ctx context.Context, c *Client, method, path string, q url.Valu
 		}
 		r = bytes.NewReader(b)
 	}
-	res, err := c.do(ctx, method, path, q, r, "application/json")
-	if err != nil {
-		return out, err
-	}
-	return out, c.read(res, &out)
+	err := c.do(ctx, method, path, q, r, "application/json", &out)
+	return out, err
 }
 
-// do sends a request. What answers is a Wasmill, but may have answered with an
-// error, see read.
-func (c *Client) do(ctx context.Context, method, path string, q url.Values, body io.Reader, mt string) (*http.Response, error) {
+// do sends a request and decodes the answer into out, see read.
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, body io.Reader, mt string, out any) error {
+	return c.send(ctx, method, path, q, body, mt, func(res *http.Response) error { return c.read(res, out) })
+}
+
+// send sends a request and hands the answer to use when it is a Wasmill's; it
+// may be an error of 400 and above.
+func (c *Client) send(ctx context.Context, method, path string, q url.Values, body io.Reader, mt string, use func(*http.Response) error) error {
 	u := c.base + path
 	if len(q) > 0 {
 		u += "?" + q.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u, body)
 	if err != nil {
-		return nil, &NotWasmillError{URL: c.base, Detail: "it is not a URL"}
+		return &NotWasmillError{URL: c.base, Detail: "it is not a URL"}
 	}
 	req.Header.Set(RequestHeader, "1")
 	if mt != "" {
@@ -299,21 +301,20 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, body
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
-		return nil, &UnreachableError{URL: c.base, Err: err}
+		return &UnreachableError{URL: c.base, Err: err}
 	}
+	defer func() { _ = res.Body.Close() }()
 	if res.Header.Get(VersionHeader) == "" {
-		_ = res.Body.Close()
-		return nil, &NotWasmillError{URL: c.base, Detail: "it answered " + res.Status + " without the header " + VersionHeader}
+		return &NotWasmillError{URL: c.base, Detail: "it answered " + res.Status + " without the header " + VersionHeader}
 	}
-	return res, nil
+	return use(res)
 }
 
 // read decodes the answer into out, or into an *Error. Ready wants both, so
 // the body of a 503 is decoded into out as well.
 func (c *Client) read(res *http.Response, out any) error {
-	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.base, rootCause(err))

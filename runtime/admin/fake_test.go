@@ -47,7 +47,8 @@ func (f *fake) Pipeline(name string) (status.Pipeline, error) {
 	return status.Pipeline{Name: name, State: status.StateRunning}, nil
 }
 
-func (f *fake) Pause(_ context.Context, name string) error  { f.called("pause %s", name); return nil }
+func (f *fake) Pause(_ context.Context, name string) error { f.called("pause %s", name); return nil }
+
 func (f *fake) Resume(_ context.Context, name string) error { f.called("resume %s", name); return nil }
 
 func (f *fake) Reset(_ context.Context, name, to string) (uint64, error) {

@@ -259,7 +259,10 @@ func TestOpenAndClose(t *testing.T) {
 			t.Error(err)
 		}
 		select {
-		case <-ended:
+		case err := <-ended:
+			if errors.Is(err, context.Canceled) {
+				t.Error("the stream ended by the reader's hand")
+			}
 		case <-time.After(10 * time.Second):
 			t.Fatal("the stream is still open")
 		}

@@ -129,7 +129,8 @@ func forEachMessage(r *http.Request, f func(line int, payload []byte) error) err
 			}
 			b = long
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return fmt.Errorf("read the request: %w", err)
 		}
 		if payload := bytes.TrimRight(b, "\r\n"); len(payload) > 0 {
@@ -137,7 +138,7 @@ func forEachMessage(r *http.Request, f func(line int, payload []byte) error) err
 				return err
 			}
 		}
-		if err != nil {
+		if last {
 			return nil
 		}
 	}

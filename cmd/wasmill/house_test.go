@@ -60,7 +60,7 @@ var house = map[string][]string{
 		"runtime/event", "runtime/plan", "runtime/status", "sdk/abi",
 		"github.com/prometheus/client_golang", "github.com/prometheus/common",
 	},
-	"runtime/admin": {"runtime/event", "runtime/plan", "runtime/status"},
+	"runtime/admin": {"runtime/event", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
 	"runtime/bench": {
 		"runtime/engine", "runtime/broker", "runtime/pipeline", "runtime/plan", "runtime/event", "runtime/status",
 		"host", "sdk/abi", "sdk/jsonptr", "plugins/builtin", "github.com/nats-io/nats.go",

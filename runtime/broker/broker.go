@@ -39,11 +39,16 @@ type Broker struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream // on nc, for management and single messages
 
+	life    context.Context // ends when Close begins
+	end     context.CancelFunc
+	workers sync.WaitGroup // goroutines that run until life ends; Add only through track
+
 	opened atomic.Bool
 	mu     struct {
 		sync.Mutex
-		closed bool
-		conns  map[*nats.Conn]struct{} // handed out by Connect and still open
+		closed  bool
+		conns   map[*nats.Conn]struct{} // handed out by Connect and still open
+		adopted map[string]struct{}     // topics whose stream another owner made
 	}
 	// closing is held while Close works, so that a second Close waits for the first.
 	closing sync.Mutex
@@ -52,10 +57,12 @@ type Broker struct {
 // New returns a broker for cfg. It does no I/O.
 func New(cfg Config, opts Options) *Broker {
 	b := &Broker{cfg: cfg.withDefaults(), log: opts.Log, listener: opts.Listener.WithDefaults()}
+	b.life, b.end = context.WithCancel(context.Background())
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	b.mu.conns = make(map[*nats.Conn]struct{})
+	b.mu.adopted = make(map[string]struct{})
 	return b
 }
 
@@ -100,6 +107,11 @@ func (b *Broker) Close() error {
 	defer b.closing.Unlock()
 	b.mu.Lock()
 	b.mu.closed = true
+	b.mu.Unlock()
+	b.end()
+	b.workers.Wait()
+
+	b.mu.Lock()
 	conns := make([]*nats.Conn, 0, len(b.mu.conns))
 	for nc := range b.mu.conns {
 		conns = append(conns, nc)
@@ -201,6 +213,17 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 		return nil, ErrClosed
 	}
 	return nc, nil
+}
+
+// track counts one goroutine that Close waits for; false when Close has begun.
+func (b *Broker) track() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.closed {
+		return false
+	}
+	b.workers.Add(1)
+	return true
 }
 
 func (b *Broker) forget(nc *nats.Conn) {

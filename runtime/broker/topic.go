@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/wasmill/wasmill/runtime/event"
 	"github.com/wasmill/wasmill/runtime/status"
 )
 
@@ -35,27 +36,43 @@ type TopicConfig struct {
 }
 
 // EnsureTopic creates the topic, or changes it in place to what cfg says, and
-// returns when the server has stored that. An existing stream of another owner
-// is adopted on an external server, where the operator may have made it, keeping
-// what TopicConfig has no word for. What cannot be done is a *TopicError that
-// says why and what to do; the topic is as it was before then.
+// returns when the server has stored that. What cannot be done is a
+// *TopicError that says why and what to do; the topic is then as it was before.
+//
+// A stream that Wasmill has not made is refused by the embedded server. On an
+// external server it belongs to its operator: it is used as it is, when it
+// takes the subjects of cfg, and its limits, retention and replicas are left
+// alone. Only when a pipeline publishes to it, fast-ingest publishing is turned
+// on (see prepareOutput).
 func (b *Broker) EnsureTopic(ctx context.Context, cfg TopicConfig) error {
 	if b.js == nil {
 		return ErrClosed
+	}
+	if cfg.Name == stateStream {
+		return &TopicError{Topic: cfg.Name, Reason: "the name is reserved for the runtime's own stream; rename the topic"}
 	}
 	want := b.streamConfig(cfg)
 	stream, err := b.js.Stream(ctx, cfg.Name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		if _, err = b.js.CreateStream(ctx, want); err != nil {
+		if _, err = b.js.CreateStream(ctx, want); err == nil {
+			return nil
+		}
+		// Another process on the same cluster may have been faster.
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return b.topicError(ctx, cfg, err)
 		}
-		return nil
+		if stream, err = b.js.Stream(ctx, cfg.Name); err != nil {
+			return fmt.Errorf("look up topic %q: %w", cfg.Name, err)
+		}
 	case err != nil:
 		return fmt.Errorf("look up topic %q: %w", cfg.Name, err)
 	}
 	have := stream.CachedInfo().Config
-	next, err := b.change(have, want)
+	if have.Metadata[metaKey] != metaTopic {
+		return b.adopt(have, cfg)
+	}
+	next, err := change(have, want)
 	if err != nil {
 		return err
 	}
@@ -65,6 +82,53 @@ func (b *Broker) EnsureTopic(ctx context.Context, cfg TopicConfig) error {
 	if _, err = b.js.UpdateStream(ctx, next); err != nil {
 		return b.topicError(ctx, cfg, err)
 	}
+	return nil
+}
+
+// adopt takes a stream of another owner as a topic, unchanged.
+func (b *Broker) adopt(have jetstream.StreamConfig, cfg TopicConfig) error {
+	if !b.cfg.external() {
+		return &TopicError{Topic: cfg.Name, Reason: "the store holds a stream of that name that Wasmill has not made; rename the topic, or give another server.store_dir"}
+	}
+	if have.Mirror == nil && len(have.Sources) == 0 {
+		for _, s := range cfg.Subjects {
+			if !slices.ContainsFunc(have.Subjects, func(h string) bool { return event.Contains(h, s) }) {
+				return &TopicError{Topic: cfg.Name, Reason: fmt.Sprintf(
+					"the server holds a stream of that name that Wasmill has not made, and it does not take %q but only %s; write its subjects in the topic, or rename the topic", s, quoted(have.Subjects))}
+			}
+		}
+	}
+	if cfg.MaxAge != 0 || cfg.MaxBytes != 0 || cfg.MaxMessages != 0 || cfg.RefuseWhenFull {
+		b.log.Warn("the limits of this topic are not applied: its stream was not made by Wasmill and keeps its own (stream metadata wasmill=topic would hand it over)", "topic", cfg.Name)
+	}
+	b.mu.Lock()
+	b.mu.adopted[cfg.Name] = struct{}{}
+	b.mu.Unlock()
+	return nil
+}
+
+// prepareOutput makes sure that a pipeline can publish to a topic. A stream of
+// another owner gets fast-ingest publishing, and nothing else is changed.
+func (b *Broker) prepareOutput(ctx context.Context, topic string) error {
+	info, err := b.info(ctx, topic)
+	if err != nil {
+		return err
+	}
+	have := info.Config
+	switch {
+	case have.AllowBatchPublish:
+		return nil
+	case have.Mirror != nil:
+		return &TopicError{Topic: topic, Reason: fmt.Sprintf("it is a mirror of %q and takes no messages; publish to another topic", have.Mirror.Name)}
+	case have.Sealed:
+		return &TopicError{Topic: topic, Reason: "it is sealed and takes no messages; publish to another topic"}
+	}
+	have.AllowBatchPublish = true
+	if _, err := b.js.UpdateStream(ctx, have); err != nil {
+		return &TopicError{Topic: topic, Err: err, Reason: fmt.Sprintf(
+			"its stream was not made by Wasmill and fast-ingest publishing cannot be turned on (%v); set allow_batched on it, or allow this user to update it", err)}
+	}
+	b.log.Info("fast-ingest publishing is now on for a stream that Wasmill has not made", "topic", topic)
 	return nil
 }
 
@@ -118,57 +182,114 @@ func (b *Broker) maxMessage(subjects []string) int32 {
 	return -1
 }
 
-// change returns have with everything that want speaks of.
-func (b *Broker) change(have, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
+// change returns have, a topic of ours, with everything that want speaks of.
+func change(have, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
 	refuse := func(format string, args ...any) (jetstream.StreamConfig, error) {
 		return have, &TopicError{Topic: want.Name, Reason: fmt.Sprintf(format, args...)}
 	}
-	ours := have.Metadata[metaKey] == metaTopic
-	if !ours && !b.cfg.external() {
-		return refuse("the store holds a stream of that name that Wasmill has not made; rename the topic, or delete the stream")
-	}
 	switch {
-	case have.Mirror != nil:
-		return refuse("the stream of that name is a mirror of %q and takes no messages; rename the topic", have.Mirror.Name)
 	case have.Sealed:
-		return refuse("the stream of that name is sealed; rename the topic")
+		return refuse("its stream is sealed and cannot be changed; rename the topic")
 	case have.Storage != want.Storage:
-		return refuse("its stream is kept in memory and a topic is kept on disk, which cannot be changed in place; rename the topic, or delete the stream")
-	case have.PersistMode != want.PersistMode && ours:
-		return refuse("it was made with another server.durability, and async cannot be changed in place; set durability back, or rename the topic")
+		return refuse("its stream is kept in memory and a topic is kept on disk, which cannot be changed in place; rename the topic")
+	case have.Retention != want.Retention:
+		return refuse("its stream has retention %q and a topic needs %q, which cannot be changed in place; rename the topic", have.Retention, want.Retention)
+	case have.PersistMode != want.PersistMode:
+		return refuse("it was made with another server.durability, and \"async\" cannot be turned on or off in place; set durability back, or rename the topic")
 	}
 	next := have
 	next.Subjects, next.MaxAge, next.MaxBytes, next.MaxMsgs = want.Subjects, want.MaxAge, want.MaxBytes, want.MaxMsgs
-	next.Discard, next.Replicas = want.Discard, want.Replicas
-	next.AllowDirect, next.AllowBatchPublish = true, true
-	if have.PersistMode != jetstream.AsyncPersistMode {
-		next.AllowAtomicPublish = true
+	next.Discard, next.Replicas, next.MaxMsgSize = want.Discard, want.Replicas, want.MaxMsgSize
+	next.AllowDirect, next.AllowBatchPublish, next.AllowAtomicPublish = want.AllowDirect, want.AllowBatchPublish, want.AllowAtomicPublish
+	next.DenyDelete, next.DenyPurge = want.DenyDelete, want.DenyPurge
+	// The duplicate window may not exceed the age.
+	if next.MaxAge > 0 && next.Duplicates > next.MaxAge {
+		next.Duplicates = next.MaxAge
 	}
-	if ours {
-		next.MaxMsgSize = want.MaxMsgSize
-	}
-	next.Metadata = maps.Clone(have.Metadata)
-	if next.Metadata == nil {
-		next.Metadata = make(map[string]string)
-	}
-	next.Metadata[metaKey] = metaTopic
 	return next, nil
 }
 
 // sameStream reports whether an update from a to b would change nothing.
 func sameStream(a, b jetstream.StreamConfig) bool {
 	return slices.Equal(a.Subjects, b.Subjects) && a.MaxAge == b.MaxAge && a.MaxBytes == b.MaxBytes && a.MaxMsgs == b.MaxMsgs &&
-		a.Discard == b.Discard && a.Replicas == b.Replicas && a.AllowDirect == b.AllowDirect &&
-		a.AllowBatchPublish == b.AllowBatchPublish && a.AllowAtomicPublish == b.AllowAtomicPublish &&
-		a.MaxMsgSize == b.MaxMsgSize && a.Metadata[metaKey] == b.Metadata[metaKey]
+		a.Discard == b.Discard && a.Replicas == b.Replicas && a.MaxMsgSize == b.MaxMsgSize &&
+		a.AllowDirect == b.AllowDirect && a.AllowBatchPublish == b.AllowBatchPublish && a.AllowAtomicPublish == b.AllowAtomicPublish &&
+		a.DenyDelete == b.DenyDelete && a.DenyPurge == b.DenyPurge
 }
+
+// Error codes of the server that nats.go has no name for.
+const (
+	codeNoPeers            = 10005
+	codeNoResources        = 10023
+	codeStorageExceeded    = 10047
+	codeInvalidConfig      = 10052
+	codeSubjectOverlap     = 10065
+	codeReplicas           = 10074
+	codeHeaderTooLarge     = 10097
+	codeMaxBytesRequired   = 10113
+	codeStreamBytesExceeds = 10122
+)
 
 // topicError turns the server's refusal into what to do.
 func (b *Broker) topicError(ctx context.Context, cfg TopicConfig, err error) error {
-	return &TopicError{Topic: cfg.Name, Reason: err.Error(), Err: err}
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return fmt.Errorf("create or change topic %q: %w", cfg.Name, err)
+	}
+	reason := api.Description
+	switch api.ErrorCode {
+	case codeSubjectOverlap:
+		reason = fmt.Sprintf("its subjects overlap those of another stream%s; change the subjects of one of them", b.overlapping(ctx, cfg))
+	case codeReplicas, codeNoPeers:
+		reason = fmt.Sprintf("the server cannot keep %d replicas (%s); lower replicas to the number of servers in the cluster", max(1, cfg.Replicas), api.Description)
+	case codeStorageExceeded, codeNoResources:
+		reason = fmt.Sprintf("the server has no room for max_bytes = %d (%s); lower the max_bytes of the topics, or raise server.max_store", cfg.MaxBytes, api.Description)
+	case codeMaxBytesRequired, codeStreamBytesExceeds:
+		reason = fmt.Sprintf("the server's account limits the size of a stream (%s); set max_bytes within it", api.Description)
+	case codeInvalidConfig:
+		reason = fmt.Sprintf("the server refuses the configuration: %s", api.Description)
+	}
+	return &TopicError{Topic: cfg.Name, Reason: reason, Err: err}
 }
 
-// Topics lists the topics of ours, by name.
+// overlapping names a stream whose subjects overlap those of cfg, as ` "name" (subjects)`.
+func (b *Broker) overlapping(ctx context.Context, cfg TopicConfig) string {
+	for info := range b.js.ListStreams(ctx).Info() {
+		if info.Config.Name == cfg.Name {
+			continue
+		}
+		for _, theirs := range info.Config.Subjects {
+			for _, ours := range cfg.Subjects {
+				if event.Overlap(theirs, ours) {
+					return fmt.Sprintf(" %q (%s)", info.Config.Name, quoted(info.Config.Subjects))
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func quoted(list []string) string {
+	q := make([]string, len(list))
+	for i, s := range list {
+		q[i] = strconv.Quote(s)
+	}
+	return strings.Join(q, ", ")
+}
+
+// ours reports whether a stream is a topic: made by Wasmill, or adopted by this process.
+func (b *Broker) ours(c *jetstream.StreamConfig) bool {
+	if c.Metadata[metaKey] == metaTopic {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.mu.adopted[c.Name]
+	return ok
+}
+
+// Topics lists the topics, by name: what Wasmill made on this server, and what
+// EnsureTopic adopted.
 func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 	if b.js == nil {
 		return nil, ErrClosed
@@ -176,7 +297,7 @@ func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 	var topics []status.Topic
 	list := b.js.ListStreams(ctx)
 	for info := range list.Info() {
-		if info.Config.Metadata[metaKey] == metaTopic {
+		if b.ours(&info.Config) {
 			topics = append(topics, topicStatus(info))
 		}
 	}
@@ -187,13 +308,13 @@ func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 	return topics, nil
 }
 
-// Topic describes one topic; ErrNotFound when there is none of ours of that name.
+// Topic describes one topic; ErrNotFound when there is none of that name.
 func (b *Broker) Topic(ctx context.Context, name string) (status.Topic, error) {
 	info, err := b.info(ctx, name)
 	if err != nil {
 		return status.Topic{}, err
 	}
-	if info.Config.Metadata[metaKey] != metaTopic {
+	if !b.ours(&info.Config) {
 		return status.Topic{}, fmt.Errorf("topic %q: %w", name, ErrNotFound)
 	}
 	return topicStatus(info), nil

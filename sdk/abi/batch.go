@@ -1,11 +1,6 @@
 package abi
 
-import (
-	"encoding/binary"
-	"strconv"
-)
-
-var le = binary.LittleEndian
+import "strconv"
 
 // FrameError says which field of a frame is wrong and where. It is what every
 // decoder of this package returns for malformed input.

@@ -1,0 +1,73 @@
+// Command build compiles the built-in plugins into plugins/builtin/modules and
+// notes the toolchain that did it. It runs from any folder of the module, or
+// writes to the folder that its argument names. The modules are reproducible:
+// the same source and the same toolchain give the same bytes.
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	out := ""
+	if len(os.Args) > 1 {
+		out = os.Args[1]
+	}
+	if err := run(out); err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out string) error {
+	root, err := output(exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/wasmill/wasmill"))
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	builtin := filepath.Join(root, "plugins", "builtin")
+	if out == "" {
+		out = filepath.Join(builtin, "modules")
+	}
+	if out, err = filepath.Abs(out); err != nil {
+		return fmt.Errorf("find the output folder: %w", err)
+	}
+	mains, err := filepath.Glob(filepath.Join(builtin, "*", "main.go"))
+	if err != nil {
+		return fmt.Errorf("find the plugins: %w", err)
+	}
+	for _, file := range mains {
+		dir := filepath.Dir(file)
+		name := filepath.Base(dir)
+		if name == "build" {
+			continue
+		}
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=",
+			"-buildmode=c-shared", "-o", filepath.Join(out, name+".wasm"), ".")
+		cmd.Dir = dir
+		// Whatever the environment says about the build must not show in the bytes.
+		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOWASM=", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off")
+		if _, err := output(cmd); err != nil {
+			return fmt.Errorf("compile %s: %w", name, err)
+		}
+	}
+	version, err := output(exec.Command("go", "env", "GOVERSION"))
+	if err != nil {
+		return fmt.Errorf("ask for the version of Go: %w", err)
+	}
+	return os.WriteFile(filepath.Join(out, "TOOLCHAIN"), []byte(version+"\n"), 0o644)
+}
+
+// output runs cmd and returns what it printed; its errors hold its complaints.
+func output(cmd *exec.Cmd) (string, error) {
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	printed, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, complaints.String())
+	}
+	return strings.TrimSpace(string(printed)), nil
+}

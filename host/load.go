@@ -1,0 +1,238 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// maxModule is the largest module that is read.
+const maxModule = 64 << 20
+
+// Spec says what to load and what it may do.
+type Spec struct {
+	Name   string
+	Path   string // the module's file, or
+	Module []byte // the module itself, for built-in plugins
+	SHA256 string // hexadecimal pin; empty = any module
+
+	Grants  []string          // "clock", "random", "secret"
+	Secrets map[string]string // what secret_get finds under the grant "secret"
+	Config  json.RawMessage   // handed to wasmill_open; empty = {}
+	Limits  Limits
+
+	// Log gets each line that the plugin logs or writes to its standard output
+	// (info) and error (warn); level as in log/slog. A line has no control
+	// characters and at most 4 KiB. nil = lines are only kept for faults.
+	Log func(pipeline string, partition, level int, line string)
+	// Metric gets what the plugin adds to a counter during a call (value ≥ 0),
+	// what it sets a gauge to, and each observation of a histogram; kind is one
+	// of abi's Metric kinds. May be nil.
+	Metric func(pipeline, name string, kind int, value float64)
+}
+
+// Limits bound one plugin. Zero values stand for the defaults.
+type Limits struct {
+	Memory         int64         // bytes of linear memory of one instance; 0 = 64 MiB; at most just below 2 GiB
+	Deadline       time.Duration // of one call; an overrun is counted and logged; 0 = none
+	MaxOutputBytes int           // bytes of one response; 0 = 8 MiB
+	MaxOutputs     int           // outputs for one event; 0 = 1024
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Memory <= 0 {
+		l.Memory = 64 << 20
+	}
+	l.Memory = max(wasmPage, min(l.Memory, maxMemory)) / wasmPage * wasmPage
+	if l.MaxOutputBytes <= 0 {
+		l.MaxOutputBytes = 8 << 20
+	}
+	if l.MaxOutputs <= 0 {
+		l.MaxOutputs = 1024
+	}
+	return l
+}
+
+// Load reads a module, checks that it can be a plugin under spec's grants and
+// limits, and compiles it. A module that is refused gives a *LoadError. What
+// only running the module can show (its ABI version, whether it takes its
+// configuration) is NewInstance's to find out. Safe for concurrent use.
+//
+// The order is the sandbox's: nothing that is cheaper to refuse comes after
+// something dearer, and wazero sees only what passed the checks before it.
+func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
+	begin := time.Now()
+	refuse := func(err error) error {
+		return &LoadError{Plugin: spec.Name, Path: spec.Path, Message: err.Error(), Err: err}
+	}
+	spec.Limits = spec.Limits.withDefaults()
+	spec.Grants = slices.Compact(slices.Sorted(slices.Values(spec.Grants)))
+	if err := checkGrants(spec.Grants); err != nil {
+		return nil, refuse(err)
+	}
+	binary, err := readModule(spec)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	sum := sha256.Sum256(binary)
+	digest := hex.EncodeToString(sum[:])
+	if pin := spec.SHA256; pin != "" && !strings.EqualFold(pin, digest) {
+		return nil, refuse(fmt.Errorf("has the sha256 %s, its pin is %s; update the pin if the change is meant", digest, cut(pin, 80)))
+	}
+	m, err := inspect(binary)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	if err := m.check(spec.Grants, spec.Limits.Memory); err != nil {
+		return nil, refuse(err)
+	}
+	rt, code, err := h.compile(ctx, binary, m)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("load plugin %q: %w", spec.Name, err)
+		}
+		return nil, refuse(err)
+	}
+	gen := &Generation{
+		host: h, spec: spec, rt: rt, code: code,
+		digest: digest, size: len(binary), limit: spec.Limits.Memory, loadTime: time.Since(begin),
+	}
+	gen.mu.metrics = map[string]int{}
+	if err := h.register(gen); err != nil {
+		return nil, errors.Join(fmt.Errorf("load plugin %q: %w", spec.Name, err), code.Close(ctx), rt.Close(ctx))
+	}
+	return gen, nil
+}
+
+func checkGrants(grants []string) error {
+	for _, g := range grants {
+		switch g {
+		case abi.GrantClock, abi.GrantRandom, abi.GrantSecret:
+		default:
+			return fmt.Errorf("has the grant %q, which this version does not know; there are %s, %s, %s",
+				cut(g, 80), abi.GrantClock, abi.GrantRandom, abi.GrantSecret)
+		}
+	}
+	return nil
+}
+
+func readModule(spec Spec) ([]byte, error) {
+	if spec.Path == "" {
+		if len(spec.Module) > maxModule {
+			return nil, fmt.Errorf("is larger than %s", size(maxModule))
+		}
+		return spec.Module, nil
+	}
+	f, err := os.OpenFile(spec.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe must not block the open
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("cannot be read (build the plugin first): %w", err)
+		}
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file")
+	}
+	// The size is only a hint: the file may be written to meanwhile.
+	var b bytes.Buffer
+	b.Grow(int(min(info.Size(), maxModule)) + bytes.MinRead)
+	n, err := b.ReadFrom(io.LimitReader(f, maxModule+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	if n > maxModule {
+		return nil, fmt.Errorf("is larger than %s", size(maxModule))
+	}
+	return b.Bytes(), nil
+}
+
+// compile makes the generation's runtime with the host functions that the
+// module imports, and compiles the module, or takes it from the cache.
+func (h *Host) compile(ctx context.Context, binary []byte, m *module) (wazero.Runtime, wazero.CompiledModule, error) {
+	select {
+	case h.compiling <- struct{}{}:
+		defer func() { <-h.compiling }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	h.mu.Lock()
+	open, cache := h.mu.open, h.cache
+	h.mu.Unlock()
+	if !open {
+		return nil, nil, fmt.Errorf("cannot be loaded: the host is %w", ErrClosed)
+	}
+	rt, code, err := compileWith(ctx, cache, binary, m)
+	if err != nil && isCacheError(err) {
+		// A full disk or a broken entry must not keep a good plugin from running.
+		h.log.Warn("compile cache is not usable for this module, compiling without it; remove the directory if this repeats",
+			"dir", h.dir, "error", err)
+		rt, code, err = compileWith(ctx, nil, binary, m)
+	}
+	return rt, code, err
+}
+
+func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []byte, m *module) (rt wazero.Runtime, code wazero.CompiledModule, err error) {
+	// The memory limit is not wazero's to enforce: a growth that it refuses by
+	// itself would be invisible, and could not be told from another trap.
+	// Debug information is not read: it is untrusted and large.
+	cfg := wazero.NewRuntimeConfig().
+		WithCoreFeatures(api.CoreFeaturesV2).
+		WithMemoryLimitPages(maxMemory / wasmPage).
+		WithCloseOnContextDone(false).
+		WithDebugInfoEnabled(false)
+	if cache != nil {
+		cfg = cfg.WithCompilationCache(cache)
+	}
+	rt = wazero.NewRuntimeWithConfig(ctx, cfg)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot be compiled: %v", r)
+		}
+		if err != nil {
+			err = errors.Join(err, rt.Close(ctx))
+		}
+	}()
+	if err := offer(ctx, rt, wasiModule, wasiFunctions(), m); err != nil {
+		return rt, nil, fmt.Errorf("offer %s: %w", wasiModule, err)
+	}
+	if err := offer(ctx, rt, abi.ImportModule, hostFunctions(), m); err != nil {
+		return rt, nil, fmt.Errorf("offer %s: %w", abi.ImportModule, err)
+	}
+	// On one goroutine, ours: a panic of the compiler is then an error
+	// (invariant A4), and the other cores stay with the data path.
+	code, err = rt.CompileModule(ctx, binary)
+	if err != nil {
+		return rt, nil, fmt.Errorf("is not a valid WebAssembly module: %w", err)
+	}
+	return rt, code, nil
+}
+
+// isCacheError says whether compiling failed over the cache, not over the module.
+func isCacheError(err error) bool {
+	var path *fs.PathError
+	var link *os.LinkError
+	var errno syscall.Errno
+	return errors.As(err, &path) || errors.As(err, &link) || errors.As(err, &errno) ||
+		strings.Contains(err.Error(), "compilationcache:")
+}

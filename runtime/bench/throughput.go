@@ -1,0 +1,270 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/broker"
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/pipeline"
+	"github.com/wasmill/wasmill/sdk/abi"
+	"github.com/wasmill/wasmill/sdk/jsonptr"
+)
+
+// Names of the throughput variants.
+const (
+	baselineLoop = "NATS clients, best loop"
+	nativeLoop   = "native loop"
+	passPlugin   = "pass-through plugin (Go)"
+	nativeFilter = "native JSON filter"
+	filterPlugin = "JSON filter plugin (Go)"
+)
+
+var wanted = []Ratio{
+	{Name: "native loop / best loop with the NATS clients", Of: nativeLoop, To: baselineLoop, Goal: 0.9},
+	{Name: "pass-through plugin / native loop", Of: passPlugin, To: nativeLoop, Goal: 0.9},
+	{Name: "JSON filter plugin / native JSON filter", Of: filterPlugin, To: nativeFilter, Goal: 0.5},
+}
+
+// loop runs one variant over the topic "in" until every event is acknowledged.
+type loop func(ctx context.Context, id string) error
+
+func (r *Report) throughput(ctx context.Context, o Options) (err error) {
+	b := broker.New(broker.Config{
+		StoreDir: filepath.Join(o.Dir, "throughput"), Listen: "127.0.0.1:0", Durability: "os", MaxStore: 16 << 30,
+	}, broker.Options{})
+	if err := b.Open(ctx); err != nil {
+		return fmt.Errorf("open the benchmark's broker: %w", err)
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	for _, t := range []broker.TopicConfig{
+		{Name: "in", Subjects: []string{"in.>"}},
+		{Name: "out", Subjects: []string{"out.>"}},
+		{Name: "dead-letters", Subjects: []string{"wasmill.dead.>"}},
+	} {
+		if err := b.EnsureTopic(ctx, t); err != nil {
+			return err
+		}
+	}
+	h := host.New(host.Options{CacheDir: filepath.Join(o.Dir, "modules")})
+	if err := h.Open(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+
+	variants, closeAll, err := r.variants(ctx, o, b, h)
+	defer func() { err = errors.Join(err, closeAll(ctx)) }()
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(o.Progress, "filling a topic with %d events\n", o.Events)
+	if err := fill(ctx, b, o.Events); err != nil {
+		return err
+	}
+	for round := range o.Rounds {
+		for i := range r.Throughput {
+			v := &r.Throughput[i]
+			_, _ = fmt.Fprintf(o.Progress, "round %d of %d: %s\n", round+1, o.Rounds, v.Name)
+			cpu, start := cpuTime(), time.Now()
+			if err := variants[v.Name](ctx, fmt.Sprintf("bench-%d-%d", i, round)); err != nil {
+				return fmt.Errorf("%s: %w", v.Name, err)
+			}
+			wall := time.Since(start)
+			v.rates = append(v.rates, float64(o.Events)/wall.Seconds())
+			v.cpus = append(v.cpus, float64((cpuTime()-cpu).Microseconds())/float64(o.Events))
+			if _, err := b.Purge(ctx, "out", ""); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range r.Throughput {
+		v := &r.Throughput[i]
+		v.EventsPerSec, v.CPUMicros, v.Rounds = median(v.rates), median(v.cpus), v.rates
+	}
+	r.ratios()
+	return nil
+}
+
+func (r *Report) ratios() {
+	find := func(name string) *Variant {
+		i := slices.IndexFunc(r.Throughput, func(v Variant) bool { return v.Name == name })
+		if i < 0 {
+			return nil
+		}
+		return &r.Throughput[i]
+	}
+	for _, q := range wanted {
+		of, to := find(q.Of), find(q.To)
+		if of == nil || to == nil {
+			continue
+		}
+		for i := range of.rates {
+			q.Rounds = append(q.Rounds, of.rates[i]/to.rates[i])
+		}
+		q.Median = median(q.Rounds)
+		r.Ratios = append(r.Ratios, q)
+	}
+}
+
+// variants makes the loops and lists them in r.Throughput.
+func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *host.Host) (map[string]loop, func(context.Context) error, error) {
+	var generations []*host.Generation
+	closeAll := func(ctx context.Context) error {
+		var errs []error
+		for _, g := range generations {
+			errs = append(errs, g.Close(ctx))
+		}
+		return errors.Join(errs...)
+	}
+	plugin := func(name string, config string) (func() (pipeline.Processor, error), error) {
+		module, ok := o.Modules[name]
+		if !ok {
+			return nil, fmt.Errorf("module %q is not in this binary", name)
+		}
+		g, err := h.Load(ctx, host.Spec{
+			Name: name, Module: module, Config: json.RawMessage(config),
+			Limits: host.Limits{Memory: 64 << 20, Deadline: time.Second, MaxOutputBytes: 8 << 20, MaxOutputs: 64},
+		})
+		if err != nil {
+			return nil, err
+		}
+		generations = append(generations, g)
+		return func() (pipeline.Processor, error) {
+			return g.NewInstance(ctx, host.InstanceSpec{Pipeline: "bench", Outputs: []string{"default"}})
+		}, nil
+	}
+	pass, err := plugin("pass", `{}`)
+	if err != nil {
+		return nil, closeAll, err
+	}
+	filter, err := plugin("threshold", fmt.Sprintf(`{"pointer":"/mag","min":%g}`, threshold))
+	if err != nil {
+		return nil, closeAll, err
+	}
+	native := func(f nativeFunc) func() (pipeline.Processor, error) {
+		return func() (pipeline.Processor, error) { return f, nil }
+	}
+	all := []struct {
+		name string
+		loop loop
+	}{
+		{baselineLoop, func(ctx context.Context, id string) error { return runBaseline(ctx, b, id, o.Events) }},
+		{nativeLoop, ours(b, o.Events, native(passNative))},
+		{passPlugin, ours(b, o.Events, pass)},
+		{nativeFilter, ours(b, o.Events, native(filterNative))},
+		{filterPlugin, ours(b, o.Events, filter)},
+	}
+	loops := map[string]loop{}
+	for _, v := range all {
+		if len(o.Only) > 0 && !slices.Contains(o.Only, v.name) {
+			continue
+		}
+		loops[v.name] = v.loop
+		r.Throughput = append(r.Throughput, Variant{Name: v.name})
+	}
+	return loops, closeAll, nil
+}
+
+// nativeFunc is a Go function in the place of a plugin.
+type nativeFunc func(events []abi.Event, res *abi.Result)
+
+func (f nativeFunc) Process(_ context.Context, _ abi.BatchHeader, events []abi.Event, res *abi.Result) error {
+	res.Reset()
+	f(events, res)
+	return nil
+}
+
+func (nativeFunc) Close(context.Context, *abi.Result) error { return nil }
+func (nativeFunc) Discard()                                 {}
+
+func passNative(events []abi.Event, res *abi.Result) {
+	for i := range events {
+		res.Outputs = append(res.Outputs, abi.Output{Source: uint32(i), Flags: abi.FlagPayloadRef | abi.FlagKeepHeaders})
+	}
+}
+
+func filterNative(events []abi.Event, res *abi.Result) {
+	for i := range events {
+		v, ok := jsonptr.Find(events[i].Payload, "/mag")
+		if !ok {
+			continue
+		}
+		if mag, ok := v.Float(); ok && mag >= threshold {
+			res.Outputs = append(res.Outputs, abi.Output{Source: uint32(i), Flags: abi.FlagPayloadRef | abi.FlagKeepHeaders})
+		}
+	}
+}
+
+// ours is the product's pipeline from topic "in" to topic "out".
+func ours(b *broker.Broker, events int, processor func() (pipeline.Processor, error)) loop {
+	return func(ctx context.Context, id string) (err error) {
+		room := event.Room{Events: 4096, Bytes: 16 << 20}
+		src, err := b.OpenSource(ctx, broker.SourceConfig{Pipeline: id, Topic: "in", Start: "all", Prefetch: room})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, src.Close()) }()
+		subject, err := event.ParseTemplate("out.{subject.2}")
+		if err != nil {
+			return err
+		}
+		run, stop := context.WithCancel(ctx)
+		defer stop()
+		var done atomic.Int64
+		p, err := pipeline.New(pipeline.Config{
+			Name: id, Topic: "in",
+			Stages:      []pipeline.Stage{{Name: "bench", Plugin: "bench"}},
+			Outputs:     []pipeline.Output{{Name: "default", Topic: "out", Subject: subject, Subjects: []string{"out.>"}}},
+			DeadLetters: "dead-letters",
+			Partitions:  1,
+			Batch:       pipeline.Batch{MaxEvents: 512, MaxBytes: 1 << 20, MaxWait: 2 * time.Millisecond},
+			Retry:       pipeline.Retry{Attempts: 1},
+			OnFailure:   "halt",
+			Room:        room,
+		}, pipeline.Deps{
+			Source: src,
+			Sink: func(partition int, confirmed func()) (pipeline.Sink, error) {
+				return b.OpenSink(ctx, broker.SinkConfig{Pipeline: id, Partition: partition, Topics: []string{"out", "dead-letters"}, Window: room}, confirmed)
+			},
+			Processor: func(int, int) (pipeline.Processor, error) { return processor() },
+			Budgets:   []*pipeline.Budget{pipeline.NewBudget("bench", room.Events, int64(room.Bytes), 0)},
+			Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration) {
+				if done.Add(int64(n)) >= int64(events) {
+					stop()
+				}
+			}},
+		})
+		if err != nil {
+			return err
+		}
+		if err := p.Run(run); err != nil {
+			return err
+		}
+		if got := done.Load(); got != int64(events) {
+			return fmt.Errorf("finished %d of %d events", got, events)
+		}
+		return ctx.Err()
+	}
+}
+
+// fill publishes the events that every variant reads.
+func fill(ctx context.Context, b *broker.Broker, events int) (err error) {
+	pub, err := b.NewPublisher(ctx, "in")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pub.Close(ctx)) }()
+	for i := range events {
+		if _, err := pub.Add(ctx, &event.Output{Subject: "in.a", Payload: payload(i)}); err != nil {
+			return fmt.Errorf("fill the topic: %w", err)
+		}
+	}
+	return pub.Flush(ctx)
+}

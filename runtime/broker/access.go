@@ -9,19 +9,23 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-const (
-	// internalUser is the name under which the runtime's own connections show
-	// in the server's connection list.
-	internalUser = "wasmill"
-	// inboxPrefix is where replies to the runtime's own connections go.
-	// Applications can neither read nor write there, so that none can forge a
-	// confirmation.
-	inboxPrefix = "_WASMILL"
-)
+// inboxPrefix is where replies to the runtime's own connections go.
+// Applications can neither read nor write there, so that none can forge a
+// confirmation.
+const inboxPrefix = "_WASMILL"
 
 // access decides who a client of the embedded server is. The runtime's own
-// connections present a random secret of this process and may do everything;
-// whoever presents nothing is an application; everybody else is refused.
+// connections present a random token of this process and may do everything;
+// whoever presents nothing is an application; everybody else is refused. (A
+// token, since the server closes connections with a user name that is not in
+// its options when it reloads them.)
+//
+// The permissions guard against mistakes, not against malice, because the
+// server itself obeys none when it answers: an application can have it write to
+// a reserved subject by naming that as the reply subject of a request or as the
+// deliver subject of a push consumer, and the legacy request to create a
+// consumer names it in the body, where no permission reaches. Applications that
+// are not trusted need a server with accounts (server.url), or none (listen = "").
 //
 // The server asks Check when a client connects and again for every client when
 // its options are reloaded, and takes over the permissions without closing the
@@ -43,19 +47,18 @@ func (a *access) Check(c server.ClientAuthentication) bool {
 	if c.Kind() != server.CLIENT {
 		return false
 	}
-	o := c.GetOpts()
-	if o.Username == internalUser {
-		if subtle.ConstantTimeCompare([]byte(o.Password), []byte(a.secret)) != 1 {
-			return false
-		}
+	switch o := c.GetOpts(); {
+	case o.Username != "" || o.Password != "" || o.JWT != "" || o.Nkey != "":
+		return false
+	case o.Token == "":
+		c.RegisterUser(&server.User{Permissions: a.application()})
+		return true
+	case subtle.ConstantTimeCompare([]byte(o.Token), []byte(a.secret)) == 1:
 		c.RegisterUser(&server.User{})
 		return true
-	}
-	if o.Username != "" || o.Password != "" || o.Token != "" || o.JWT != "" || o.Nkey != "" {
+	default:
 		return false
 	}
-	c.RegisterUser(&server.User{Permissions: a.application()})
-	return true
 }
 
 // protect adds pipelines whose consumers applications must not touch, and

@@ -145,6 +145,8 @@ type ConnectOptions struct {
 	// InProcess uses a synchronous pipe also when the server listens on TCP:
 	// faster to publish, slower to consume in bulk. An external server ignores it.
 	InProcess bool
+
+	extra []nats.Option // come last
 }
 
 // Connect returns a new connection with all rights. It reconnects for ever, and
@@ -192,13 +194,13 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 		if b.embedded == nil {
 			return nil, ErrClosed
 		}
-		opts = append(opts, nats.UserInfo(internalUser, b.embedded.access.secret), nats.CustomInboxPrefix(inboxPrefix))
+		opts = append(opts, nats.Token(b.embedded.access.secret), nats.CustomInboxPrefix(inboxPrefix))
 		url = b.embedded.clientURL()
 		if url == "" || o.InProcess {
 			opts = append(opts, nats.InProcessServer(b.embedded.server))
 		}
 	}
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(url, append(opts, o.extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s to NATS: %w", o.Name, err)
 	}

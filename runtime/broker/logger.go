@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -15,8 +16,19 @@ import (
 type serverLogger struct {
 	log   *slog.Logger
 	fatal chan string
-	once  sync.Once
+	mu    struct {
+		sync.Mutex
+		window  time.Time // start of the current clientWindow
+		clients int       // lines about clients in it
+	}
 }
+
+// What one client does wrong must not fill the log: of lines about clients
+// only so many in a window are written, and how many were not.
+const (
+	clientWindow = 10 * time.Second
+	clientLines  = 20
+)
 
 var _ server.Logger = (*serverLogger)(nil)
 
@@ -25,18 +37,50 @@ func newServerLogger(log *slog.Logger) *serverLogger {
 }
 
 func (l *serverLogger) Fatalf(format string, v ...any) {
-	l.once.Do(func() { l.fatal <- fmt.Sprintf(format, v...) })
+	select {
+	case l.fatal <- fmt.Sprintf(format, v...):
+	default:
+	}
 }
 
 func (l *serverLogger) Errorf(format string, v ...any) {
-	l.log.Error("nats server: " + oneLine(format, v...))
+	line := oneLine(format, v...)
+	if strings.Contains(line, "cid:") { // the server puts the client's id in front
+		l.client(line)
+		return
+	}
+	l.log.Error("nats server: " + line)
 }
 
 func (l *serverLogger) Warnf(format string, v ...any) {
 	if strings.HasPrefix(format, "Maximum payloads over") {
 		return // deadHeadroom above 8 MiB is deliberate
 	}
-	l.log.Warn("nats server: " + oneLine(format, v...))
+	line := oneLine(format, v...)
+	if strings.Contains(line, "cid:") {
+		l.client(line)
+		return
+	}
+	l.log.Warn("nats server: " + line)
+}
+
+func (l *serverLogger) client(line string) {
+	now := time.Now()
+	l.mu.Lock()
+	left := 0
+	if now.Sub(l.mu.window) >= clientWindow {
+		left = l.mu.clients - clientLines
+		l.mu.window, l.mu.clients = now, 0
+	}
+	l.mu.clients++
+	write := l.mu.clients <= clientLines
+	l.mu.Unlock()
+	if left > 0 {
+		l.log.Warn("nats server: more lines about clients were left out", "lines", left)
+	}
+	if write {
+		l.log.Warn("nats server: client " + line)
+	}
 }
 
 func (l *serverLogger) Noticef(string, ...any) {}

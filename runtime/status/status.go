@@ -128,6 +128,7 @@ type DeadLetter struct {
 	Digest        string              `json:"digest"`
 	Fault         string              `json:"fault"`
 	Cause         string              `json:"cause"`
+	Detail        string              `json:"detail,omitempty"` // the guest's stack and last words, lines joined by " | "
 	Attempts      int                 `json:"attempts"`
 	SourceTopic   string              `json:"source_topic"`
 	SourceSeq     uint64              `json:"source_seq"`

@@ -16,8 +16,6 @@
 // WebAssembly guests.
 package jsonptr
 
-import "strings"
-
 // MaxDepth is how deeply arrays and objects may nest.
 const MaxDepth = 1024
 
@@ -38,16 +36,19 @@ func Find(doc []byte, pointer string) (Value, bool) {
 		if pointer[0] != '/' || i >= len(doc) {
 			return Value{}, false
 		}
-		pointer = pointer[1:]
-		token := pointer
-		if n := strings.IndexByte(pointer, '/'); n >= 0 {
-			token, pointer = pointer[:n], pointer[n:]
-		} else {
-			pointer = ""
+		n, escaped := 1, false
+		for n < len(pointer) && pointer[n] != '/' {
+			escaped = escaped || pointer[n] == '~'
+			n++
 		}
+		token := pointer[1:n]
+		if escaped && Check(pointer[:n]) != nil {
+			return Value{}, false
+		}
+		pointer = pointer[n:]
 		switch doc[i] {
 		case '{':
-			i = member(doc, i, token)
+			i = member(doc, i, token, escaped)
 		case '[':
 			i = element(doc, i, token)
 		default:
@@ -92,35 +93,38 @@ type PointerError struct{ Pointer, Problem string }
 func (e *PointerError) Error() string { return `JSON pointer "` + e.Pointer + `" ` + e.Problem }
 
 // member returns the offset of the value that token names in the object at i,
-// or -1.
-func member(doc []byte, i int, token string) int {
-	escaped := strings.IndexByte(token, '~') >= 0
-	if escaped && Check("/"+token) != nil {
-		return -1
-	}
-	i = space(doc, i+1)
-	if i < len(doc) && doc[i] == '}' {
-		return -1
-	}
-	for i < len(doc) && doc[i] == '"' {
+// or -1; escaped says that token has a tilde.
+func member(doc []byte, i int, token string, escaped bool) int {
+	for i++; i < len(doc); i++ {
+		if doc[i] != '"' {
+			if i = space(doc, i); i >= len(doc) || doc[i] != '"' {
+				return -1
+			}
+		}
 		end, plain := text(doc, i)
 		if end < 0 {
 			return -1
 		}
 		name := doc[i+1 : end-1]
-		i = colon(doc, end)
-		if i < 0 {
+		if end+1 < len(doc) && doc[end] == ':' && doc[end+1] > ' ' {
+			i = end + 1
+		} else if i = colon(doc, end); i < 0 {
 			return -1
 		}
 		if plain && !escaped {
-			if string(name) == token {
+			if len(name) == len(token) && string(name) == token {
 				return i
 			}
 		} else if equal(name, token) {
 			return i
 		}
-		if i = comma(doc, skip(doc, i), '}'); i < 0 {
+		if i = skip(doc, i); i < 0 {
 			return -1
+		}
+		if i < len(doc) && doc[i] != ',' {
+			if i = space(doc, i); i >= len(doc) || doc[i] != ',' {
+				return -1
+			}
 		}
 	}
 	return -1

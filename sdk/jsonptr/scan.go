@@ -51,7 +51,11 @@ func skip(doc []byte, i int) int {
 	if i >= len(doc) {
 		return -1
 	}
-	if doc[i] == '{' || doc[i] == '[' {
+	switch c := doc[i]; {
+	case c == '"':
+		i, _ = text(doc, i)
+		return i
+	case c == '{' || c == '[':
 		return container(doc, i)
 	}
 	return scalar(doc, i)
@@ -62,59 +66,70 @@ func skip(doc []byte, i int) int {
 func container(doc []byte, i int) int {
 	var stack [MaxDepth / 64]uint64
 	depth := 0
+	object := false // what the innermost open container is
+value:
+	if i >= len(doc) {
+		return -1
+	}
+	switch c := doc[i]; {
+	case c == '"':
+		if i, _ = text(doc, i); i < 0 {
+			return -1
+		}
+	case c == '{' || c == '[':
+		if depth == MaxDepth {
+			return -1
+		}
+		object = c == '{'
+		word, bit := &stack[depth/64], uint64(1)<<(depth%64)
+		*word &^= bit
+		if object {
+			*word |= bit
+		}
+		depth++
+		if i++; i < len(doc) && doc[i] <= ' ' {
+			i = space(doc, i)
+		}
+		if i < len(doc) && doc[i] != c+2 { // c+2 closes what c opens
+			if object {
+				if i = name(doc, i); i < 0 {
+					return -1
+				}
+			}
+			goto value
+		}
+	default:
+		if i = scalar(doc, i); i < 0 {
+			return -1
+		}
+	}
+	// A value ended before i: close containers until a comma follows.
 	for {
-		// A value begins at i.
+		if i < len(doc) && doc[i] <= ' ' {
+			i = space(doc, i)
+		}
 		if i >= len(doc) {
 			return -1
 		}
-		switch c := doc[i]; c {
-		case '{', '[':
-			if depth == MaxDepth {
-				return -1
+		switch c := doc[i]; {
+		case c == ',':
+			if i++; i < len(doc) && doc[i] <= ' ' {
+				i = space(doc, i)
 			}
-			word, bit := &stack[depth/64], uint64(1)<<(depth%64)
-			depth++
-			*word &^= bit
-			i = space(doc, i+1)
-			if c == '{' {
-				*word |= bit
-				if i < len(doc) && doc[i] != '}' {
-					if i = name(doc, i); i < 0 {
-						return -1
-					}
-					continue
+			if object {
+				if i = name(doc, i); i < 0 {
+					return -1
 				}
-			} else if i < len(doc) && doc[i] != ']' {
-				continue
 			}
-		default:
-			if i = scalar(doc, i); i < 0 {
-				return -1
-			}
-		}
-		// A value ended before i: close containers until a comma follows.
-		for {
-			if i = space(doc, i); i >= len(doc) {
-				return -1
-			}
-			object := stack[(depth-1)/64]>>((depth-1)%64)&1 == 1
-			c := doc[i]
-			if c == ',' {
-				i = space(doc, i+1)
-				if object {
-					if i = name(doc, i); i < 0 {
-						return -1
-					}
-				}
-				break
-			}
-			if object && c != '}' || !object && c != ']' {
-				return -1
-			}
+			goto value
+		case object && c == '}' || !object && c == ']':
 			i++
 			if depth--; depth == 0 {
 				return i
 			}
+			object = stack[(depth-1)/64]>>((depth-1)%64)&1 == 1
+		default:
+			return -1
 		}
 	}
 }
@@ -127,16 +142,16 @@ func name(doc []byte, i int) int {
 	if i, _ = text(doc, i); i < 0 {
 		return -1
 	}
+	if i+1 < len(doc) && doc[i] == ':' && doc[i+1] > ' ' {
+		return i + 1
+	}
 	return colon(doc, i)
 }
 
-// scalar reads a string, a number, true, false or null.
+// scalar reads a number, true, false or null.
 func scalar(doc []byte, i int) int {
 	switch c := doc[i]; {
-	case c == '"':
-		i, _ = text(doc, i)
-		return i
-	case c == '-' || c >= '0' && c <= '9':
+	case c == '-' || c-'0' <= 9:
 		return number(doc, i)
 	case c == 't':
 		return literal(doc, i, "true")
@@ -184,9 +199,27 @@ func number(doc []byte, i int) int {
 	return i
 }
 
-// digits reads at least one digit.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// digits reads at least one digit, eight bytes at a time.
 func digits(doc []byte, i int) int {
 	start := i
+	for i+8 <= len(doc) {
+		w := load64(doc, i) ^ '0'*ones // digits become 0 to 9
+		other := ((w &^ highs) + (0x80-10)*ones | w) & highs
+		if other == 0 {
+			i += 8
+			continue
+		}
+		i += bits.TrailingZeros64(other) >> 3
+		if i == start {
+			return -1
+		}
+		return i
+	}
 	for i < len(doc) && doc[i]-'0' <= 9 {
 		i++
 	}
@@ -196,47 +229,48 @@ func digits(doc []byte, i int) int {
 	return i
 }
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
 // text reads the string at i; plain says that it has no escapes. Eight bytes at
 // a time are tested for the three kinds that end a run: quote, backslash and
 // control characters.
 func text(doc []byte, i int) (end int, plain bool) {
 	plain = true
 	i++
-	for {
-		for i+8 <= len(doc) {
-			w := load64(doc, i)
-			quote, slash := w^('"'*ones), w^('\\'*ones)
-			hit := ((quote-ones)&^quote | (slash-ones)&^slash | (w-' '*ones)&^w) & highs
-			if hit != 0 {
-				i += bits.TrailingZeros64(hit) >> 3
-				break
-			}
+	for i+8 <= len(doc) {
+		w := load64(doc, i)
+		quote, slash := w^('"'*ones), w^('\\'*ones)
+		hit := ((quote-ones)&^quote | (slash-ones)&^slash | (w-' '*ones)&^w) & highs
+		if hit == 0 {
 			i += 8
+			continue
 		}
-		for i < len(doc) && doc[i] != '"' && doc[i] != '\\' && doc[i] >= ' ' {
-			i++
-		}
-		if i >= len(doc) || doc[i] < ' ' {
-			return -1, false
-		}
+		i += bits.TrailingZeros64(hit) >> 3
 		if doc[i] == '"' {
 			return i + 1, plain
 		}
-		plain = false
 		if i = escape(doc, i); i < 0 {
 			return -1, false
 		}
+		plain = false
 	}
+	for i < len(doc) {
+		switch c := doc[i]; {
+		case c == '"':
+			return i + 1, plain
+		case c == '\\' || c < ' ':
+			if i = escape(doc, i); i < 0 {
+				return -1, false
+			}
+			plain = false
+		default:
+			i++
+		}
+	}
+	return -1, false
 }
 
-// escape reads the escape sequence at i.
+// escape reads the escape sequence at i; a control character is none.
 func escape(doc []byte, i int) int {
-	if i+1 >= len(doc) {
+	if i+1 >= len(doc) || doc[i] != '\\' {
 		return -1
 	}
 	switch doc[i+1] {

@@ -67,12 +67,50 @@ func (v Value) Float() (float64, bool) {
 	if v.Kind() != Number {
 		return 0, false
 	}
+	if f, ok := short(v.raw); ok {
+		return f, true
+	}
 	f, err := strconv.ParseFloat(unsafe.String(&v.raw[0], len(v.raw)), 64)
 	if err != nil {
 		return 0, false
 	}
 	return f, true
 }
+
+// short reads a number of at most fifteen digits without an exponent, as most
+// are. Such digits and the power of ten below them are exact in a float64, so
+// that their quotient is correctly rounded.
+func short(raw []byte) (float64, bool) {
+	if len(raw) > 17 {
+		return 0, false
+	}
+	var n int64
+	digits, point := 0, 0
+	for i, c := range raw {
+		switch {
+		case c-'0' <= 9:
+			n = n*10 + int64(c-'0')
+			digits++
+		case c == '.':
+			point = i + 1
+		case c != '-':
+			return 0, false
+		}
+	}
+	if digits > 15 {
+		return 0, false
+	}
+	f := float64(n)
+	if point > 0 {
+		f /= tens[len(raw)-point]
+	}
+	if raw[0] == '-' {
+		f = -f
+	}
+	return f, true
+}
+
+var tens = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 
 // Int returns the number that v is; false when it is none, is written with a
 // fraction or an exponent, or does not fit an int64.

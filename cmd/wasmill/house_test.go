@@ -68,8 +68,8 @@ var house = map[string][]string{
 
 	// Around plugins.
 	"plugins/builtin":       {},
-	"plugins/builtin/build": {"plugins/build"},
-	"plugins/build":         {"host", "sdk/abi", "runtime/config"},
+	"plugins/builtin/build": {},
+	"plugins/build":         {"host", "sdk/abi", "github.com/BurntSushi/toml"}, // no room reads a file that does not validate yet
 	"plugins/scaffold":      {"sdk", "runtime/config"},
 
 	// Wiring.
@@ -128,7 +128,7 @@ func TestHouse(t *testing.T) {
 		for _, p := range packages {
 			allowed := house[p.room()]
 			if p.guest() {
-				allowed = []string{"sdk"}
+				allowed = []string{"sdk", "sdk/jsonptr"}
 			}
 			for _, imp := range p.Imports {
 				if !mayImport(allowed, imp) {

@@ -1,0 +1,151 @@
+// Package build turns the source of a plugin into a module: it finds out the
+// language, calls that language's own compiler, has a host load the result,
+// and only then puts it in place of the old one, in one step, so that a
+// running Wasmill that watches the file never reads half a module.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// Builder compiles plugins. The zero value is ready to use.
+type Builder struct {
+	// Out gets what the compilers print, unchanged; nil discards it.
+	Out io.Writer
+	// CacheDir is the host's cache of compiled modules. With the directory that
+	// `wasmill run` uses, the check of the module warms it up. "" = none.
+	CacheDir string
+}
+
+// Build compiles the plugin whose source is in dir, writes the compiler's
+// messages to out and returns the absolute path of the module: the one that
+// the wasmill.toml at hand names for this source, otherwise dir/NAME.wasm with
+// the directory's name. Errors are a *ToolchainError, a *CompileError, a
+// *ModuleError, or those of the file system. After an error the module that
+// was there before is untouched.
+func Build(ctx context.Context, dir string, out io.Writer) (string, error) {
+	b := Builder{Out: out}
+	return b.Build(ctx, dir)
+}
+
+// Build is the function of the same name with b's settings.
+func (b *Builder) Build(ctx context.Context, dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find directory %q: %w", dir, err)
+	}
+	module, err := modulePath(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := b.build(ctx, dir, module); err != nil {
+		return "", err
+	}
+	return module, nil
+}
+
+// All builds every plugin that dir/wasmill.toml names and whose source lies
+// beside its module, or without such a file the one whose source dir is. It
+// returns the modules in the order they were built and stops at the first error.
+func (b *Builder) All(ctx context.Context, dir string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find directory %q: %w", dir, err)
+	}
+	modules, err := readProject(filepath.Join(dir, ConfigFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var built []string
+	for _, module := range modules {
+		source := sourceOf(module)
+		if source == "" {
+			continue // built elsewhere and put here
+		}
+		if err := b.build(ctx, source, module); err != nil {
+			return built, err
+		}
+		built = append(built, module)
+	}
+	if len(built) > 0 {
+		return built, nil
+	}
+	module, err := b.Build(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return []string{module}, nil
+}
+
+// build compiles the source in dir to module.
+func (b *Builder) build(ctx context.Context, dir, module string) error {
+	language, err := languageOf(dir)
+	if err != nil {
+		return err
+	}
+	var compile func(ctx context.Context, dir, file string, out io.Writer) error
+	switch language {
+	case "go":
+		compile = buildGo
+	case "":
+		return noSource(dir)
+	default:
+		return fmt.Errorf("the plugin in %s is written in %s, which `wasmill build` cannot build: build it with its own compiler and put the module at %s",
+			dir, language, module)
+	}
+
+	out := b.Out
+	if out == nil {
+		out = io.Discard
+	}
+	// The hidden name and the other suffix keep it from who watches the directory for modules.
+	tmp, err := os.CreateTemp(filepath.Dir(module), "."+filepath.Base(module)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("make a file for the module of %s: %w", dir, err)
+	}
+	defer os.Remove(tmp.Name())
+	if err := tmp.Close(); err != nil {
+		return fmt.Errorf("make a file for the module of %s: %w", dir, err)
+	}
+	if err := compile(ctx, dir, tmp.Name(), out); err != nil {
+		return err
+	}
+	if err := b.check(ctx, dir, tmp.Name()); err != nil {
+		return err
+	}
+	if err := os.Chmod(tmp.Name(), 0o644); err != nil {
+		return fmt.Errorf("make the module of %s readable: %w", dir, err)
+	}
+	if err := os.Rename(tmp.Name(), module); err != nil {
+		return fmt.Errorf("put the module of %s in place: %w", dir, err)
+	}
+	return nil
+}
+
+// check has a host load the module as `wasmill run` would, with every grant,
+// since the source does not say which ones its configuration will give it.
+func (b *Builder) check(ctx context.Context, dir, file string) error {
+	h := host.New(host.Options{CacheDir: b.CacheDir})
+	if err := h.Open(ctx); err != nil {
+		return fmt.Errorf("open a host to check the module of %s: %w", dir, err)
+	}
+	defer h.Close(context.WithoutCancel(ctx))
+	generation, err := h.Load(ctx, host.Spec{
+		Name:   filepath.Base(dir),
+		Path:   file,
+		Grants: []string{abi.GrantClock, abi.GrantRandom, abi.GrantSecret},
+	})
+	if err != nil {
+		return &ModuleError{Dir: dir, Err: err}
+	}
+	return generation.Close(context.WithoutCancel(ctx))
+}

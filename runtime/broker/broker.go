@@ -39,7 +39,9 @@ type Broker struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream // on nc, for management and single messages
 
-	life    context.Context // ends when Close begins
+	// life ends when Close begins: what works in the background for the broker
+	// as a whole (leases) is bound to it and not to the context of a call.
+	life    context.Context
 	end     context.CancelFunc
 	workers sync.WaitGroup // goroutines that run until life ends; Add only through track
 
@@ -74,8 +76,11 @@ func (b *Broker) Open(ctx context.Context) (err error) {
 	if err := b.cfg.Validate(); err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
-	if !b.opened.CompareAndSwap(false, true) {
-		return errors.New("open broker: it has been opened before")
+	if !b.opened.CompareAndSwap(false, true) || b.life.Err() != nil {
+		return errors.New("open broker: it has been opened or closed before")
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -96,7 +101,7 @@ func (b *Broker) Open(ctx context.Context) (err error) {
 	if b.cfg.external() {
 		return b.checkServer(ctx)
 	}
-	return nil
+	return b.checkRecovered(ctx)
 }
 
 // Close closes every connection that Connect gave out, stops the embedded
@@ -215,6 +220,14 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 		return nil, ErrClosed
 	}
 	return nc, nil
+}
+
+// usable returns ErrClosed before Open and after Close.
+func (b *Broker) usable() error {
+	if b.js == nil || b.life.Err() != nil {
+		return ErrClosed
+	}
+	return nil
 }
 
 // track counts one goroutine that Close waits for; false when Close has begun.

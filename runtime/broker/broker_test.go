@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"log/slog"
-	"net"
 	"testing"
 	"time"
 
@@ -64,34 +63,4 @@ func application(t *testing.T, b *Broker, opts ...nats.Option) (*nats.Conn, jets
 		t.Fatal(err)
 	}
 	return nc, js
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func TestEmbedded(t *testing.T) {
-	t.Run("an application publishes to a topic and reads it", func(t *testing.T) {
-		b := open(t, Config{Listen: "127.0.0.1:0"})
-		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}})
-		_, js := application(t, b)
-		ctx := testContext(t)
-		if _, err := js.Publish(ctx, "quakes.raw.x", []byte("{}")); err != nil {
-			t.Fatal(err)
-		}
-		topic, err := b.Topic(ctx, "quakes")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if topic.Messages != 1 {
-			t.Errorf("the topic holds %d messages, want 1", topic.Messages)
-		}
-		t.Logf("ready in %s", b.embedded.took)
-	})
 }

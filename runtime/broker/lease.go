@@ -52,14 +52,18 @@ type leaseRecord struct {
 }
 
 // AcquireLease returns when this process owns the pipeline: at once on an
-// embedded server, else when no other process has it. It returns ctx's error
+// embedded server (where it protects the pipeline's consumer from applications,
+// see Protect), else when no other process has it. It returns ctx's error
 // when ctx ends first, and ErrClosed when the broker is closed.
 func (b *Broker) AcquireLease(ctx context.Context, pipeline string) (*Lease, error) {
-	if b.js == nil {
-		return nil, ErrClosed
+	if err := b.usable(); err != nil {
+		return nil, err
 	}
 	l := &Lease{pipeline: pipeline, lost: make(chan struct{}), ended: make(chan struct{})}
 	if b.embedded != nil {
+		if err := b.Protect(pipeline); err != nil {
+			return nil, err
+		}
 		close(l.ended)
 		return l, nil
 	}

@@ -104,8 +104,8 @@ func (b *Broker) searchTime(ctx context.Context, topic string, t time.Time, firs
 // get asks for one message directly, or the stream's leader when the stream (of
 // another owner) does not allow that.
 func (b *Broker) get(ctx context.Context, topic string, req getRequest) (status.Message, error) {
-	if b.js == nil {
-		return status.Message{}, ErrClosed
+	if err := b.usable(); err != nil {
+		return status.Message{}, err
 	}
 	if req.Seq == 0 && req.NextFor == "" {
 		return status.Message{}, fmt.Errorf("message: %w", ErrNotFound)
@@ -271,8 +271,8 @@ func matchAny(patterns []string, subject string) bool {
 // DeleteMessage removes one message of a topic; ErrNotFound when there is none
 // with that sequence.
 func (b *Broker) DeleteMessage(ctx context.Context, topic string, seq uint64) error {
-	if b.js == nil {
-		return ErrClosed
+	if err := b.usable(); err != nil {
+		return err
 	}
 	ctx, cancel := b.bound(ctx)
 	defer cancel()
@@ -289,8 +289,8 @@ func (b *Broker) DeleteMessage(ctx context.Context, topic string, seq uint64) er
 // Purge removes all messages of a topic whose subject matches the pattern (""
 // is every subject) and returns how many they were.
 func (b *Broker) Purge(ctx context.Context, topic, subject string) (uint64, error) {
-	if b.js == nil {
-		return 0, ErrClosed
+	if err := b.usable(); err != nil {
+		return 0, err
 	}
 	ctx, cancel := b.bound(ctx)
 	defer cancel()

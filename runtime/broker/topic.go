@@ -45,8 +45,8 @@ type TopicConfig struct {
 // alone. Only when a pipeline publishes to it, fast-ingest publishing is turned
 // on (see prepareOutput).
 func (b *Broker) EnsureTopic(ctx context.Context, cfg TopicConfig) error {
-	if b.js == nil {
-		return ErrClosed
+	if err := b.usable(); err != nil {
+		return err
 	}
 	if cfg.Name == stateStream {
 		return &TopicError{Topic: cfg.Name, Reason: "the name is reserved for the runtime's own stream; rename the topic"}
@@ -194,13 +194,15 @@ func change(have, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
 		return refuse("its stream is kept in memory and a topic is kept on disk, which cannot be changed in place; rename the topic")
 	case have.Retention != want.Retention:
 		return refuse("its stream has retention %q and a topic needs %q, which cannot be changed in place; rename the topic", have.Retention, want.Retention)
-	case have.PersistMode != want.PersistMode:
-		return refuse("it was made with another server.durability, and \"async\" cannot be turned on or off in place; set durability back, or rename the topic")
+	case have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode != have.PersistMode:
+		return refuse("it was made with server.durability = \"async\", which cannot be taken back in place; set durability back, or rename the topic")
 	}
+	// A topic made with a stronger durability keeps it.
 	next := have
 	next.Subjects, next.MaxAge, next.MaxBytes, next.MaxMsgs = want.Subjects, want.MaxAge, want.MaxBytes, want.MaxMsgs
 	next.Discard, next.Replicas, next.MaxMsgSize = want.Discard, want.Replicas, want.MaxMsgSize
-	next.AllowDirect, next.AllowBatchPublish, next.AllowAtomicPublish = want.AllowDirect, want.AllowBatchPublish, want.AllowAtomicPublish
+	next.AllowDirect, next.AllowBatchPublish = want.AllowDirect, want.AllowBatchPublish
+	next.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
 	next.DenyDelete, next.DenyPurge = want.DenyDelete, want.DenyPurge
 	// The duplicate window may not exceed the age.
 	if next.MaxAge > 0 && next.Duplicates > next.MaxAge {
@@ -291,8 +293,8 @@ func (b *Broker) ours(c *jetstream.StreamConfig) bool {
 // Topics lists the topics, by name: what Wasmill made on this server, and what
 // EnsureTopic adopted.
 func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
-	if b.js == nil {
-		return nil, ErrClosed
+	if err := b.usable(); err != nil {
+		return nil, err
 	}
 	var topics []status.Topic
 	list := b.js.ListStreams(ctx)
@@ -321,12 +323,12 @@ func (b *Broker) Topic(ctx context.Context, name string) (status.Topic, error) {
 }
 
 func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	if b.js == nil {
-		return nil, ErrClosed
+	if err := b.usable(); err != nil {
+		return nil, err
 	}
 	stream, err := b.js.Stream(ctx, name)
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrInvalidStreamName):
+	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrInvalidStreamName), errors.Is(err, jetstream.ErrStreamNameRequired):
 		return nil, fmt.Errorf("topic %q: %w", name, ErrNotFound)
 	case err != nil:
 		return nil, fmt.Errorf("look up topic %q: %w", name, err)

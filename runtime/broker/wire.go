@@ -28,7 +28,8 @@ type wire struct {
 
 	mu struct {
 		sync.Mutex
-		link    *link // nil while there is no connection
+		link    *link  // nil while there is no connection
+		epoch   uint64 // connections so far
 		clients []wireClient
 		lines   map[uint64]string // SUB line of each subscription
 		lastSID uint64
@@ -57,21 +58,27 @@ type wireMsg struct {
 }
 
 // wireClient is told that a new connection has replaced a lost one (or the
-// first is there). It is called before anything is written to that connection
-// and must not block.
-type wireClient interface{ connected() }
+// first is there), and its number. It is called before anything is written to
+// that connection and must not block.
+type wireClient interface{ connected(epoch uint64) }
 
 // feeder has messages to publish.
 type feeder interface {
 	// fill appends protocol operations to buf until it holds limit bytes, and
-	// reports whether there are more. Called by the write loop only.
-	fill(buf []byte, limit int) (_ []byte, more bool)
+	// reports whether there are more. They go to the connection with that
+	// number; when the feeder has heard of a later one, it must give nothing.
+	// Called by the write loop only.
+	fill(buf []byte, limit int, epoch uint64) (_ []byte, more bool)
 }
 
 var errDisconnected = errors.New("not connected to the NATS server")
 
-// writeChunk is how much goes to the connection at once.
-const writeChunk = 48 << 10
+const (
+	// writeChunk is how much goes to the connection at once.
+	writeChunk = 48 << 10
+	// writeTimeout bounds one write: a server that does not read for so long is gone.
+	writeTimeout = time.Minute
+)
 
 // newWire returns a wire to be handed to nats.Connect through its option.
 // start must follow, or close.
@@ -108,10 +115,10 @@ func (w *wire) close() {
 func (w *wire) join(c wireClient) {
 	w.mu.Lock()
 	w.mu.clients = append(w.mu.clients, c)
-	up := w.mu.link != nil
+	up, epoch := w.mu.link != nil, w.mu.epoch
 	w.mu.Unlock()
 	if up {
-		c.connected()
+		c.connected(epoch)
 	}
 }
 
@@ -237,10 +244,12 @@ func (w *wire) waitUp(ctx context.Context) error {
 // linkUp is called by l's reading goroutine when the server has accepted it.
 func (w *wire) linkUp(l *link) {
 	w.mu.Lock()
+	w.mu.epoch++
+	l.epoch = w.mu.epoch
 	clients := w.mu.clients
 	w.mu.Unlock()
 	for _, c := range clients {
-		c.connected()
+		c.connected(l.epoch)
 	}
 	w.mu.Lock()
 	if !l.down.Load() {
@@ -292,8 +301,7 @@ func (w *wire) writeLoop() {
 			}
 			// A failed write leaves the stream of operations torn: closing makes
 			// nats.go reconnect, and everybody starts afresh.
-			_ = l.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if _, err := l.Write(buf); err != nil {
+			if err := l.writeWithin(buf, writeTimeout); err != nil {
 				_ = l.Close()
 			}
 			if cap(buf) > 4*writeChunk {
@@ -322,7 +330,7 @@ func (w *wire) gather(buf []byte) ([]byte, *link) {
 		w.mu.dirty = w.mu.dirty[:copy(w.mu.dirty, w.mu.dirty[1:])]
 		w.mu.Unlock()
 		var more bool
-		if buf, more = f.fill(buf, writeChunk); more {
+		if buf, more = f.fill(buf, writeChunk, l.epoch); more {
 			w.want(f)
 		}
 	}

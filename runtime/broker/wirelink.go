@@ -29,6 +29,7 @@ type link struct {
 	net.Conn
 	wire *wire
 
+	epoch   uint64 // set once, by linkUp
 	writeMu sync.Mutex
 	down    atomic.Bool
 
@@ -90,8 +91,15 @@ func (l *link) Write(p []byte) (int, error) {
 	return l.Conn.Write(p)
 }
 
-// SetReadDeadline and the like are inherited. A write deadline that nats.go
-// sets also bounds a write of the wire that runs at that moment; it is long.
+// writeWithin writes p whole, or fails after d.
+func (l *link) writeWithin(p []byte, d time.Duration) error {
+	l.writeMu.Lock()
+	defer l.writeMu.Unlock()
+	_ = l.SetWriteDeadline(time.Now().Add(d)) // fails on a closed connection, as Write will
+	_, err := l.Conn.Write(p)
+	_ = l.SetWriteDeadline(time.Time{})
+	return err
+}
 
 // makeRoom makes space to read into behind what is not parsed yet.
 func (l *link) makeRoom() {
@@ -276,7 +284,3 @@ func parseUint(b []byte) (n uint64, ok bool) {
 	}
 	return n, true
 }
-
-// writeTimeout bounds one write of the wire: a server that does not read for so
-// long is gone.
-const writeTimeout = time.Minute

@@ -1,0 +1,475 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/wasmill/wasmill/runtime/event"
+)
+
+// SinkConfig says where one partition of a pipeline publishes.
+type SinkConfig struct {
+	Pipeline  string
+	Partition int
+	Topics    []string // a topic may be there more than once
+	// Window bounds what is added and not yet confirmed, over all topics; zero
+	// fields have defaults.
+	Window event.Room
+
+	listener event.Listener
+	timing   sinkTiming
+}
+
+// sinkTiming holds intervals that tests shorten.
+type sinkTiming struct {
+	tick   time.Duration // how soon an output that nobody flushed goes out, at the latest twice that
+	answer time.Duration // silence of the server after which everything unconfirmed is sent again
+}
+
+func (c SinkConfig) withDefaults() SinkConfig {
+	if c.Window.Events <= 0 {
+		c.Window.Events = 8192
+	}
+	if c.Window.Bytes <= 0 {
+		c.Window.Bytes = 16 << 20
+	}
+	if c.timing.tick == 0 {
+		c.timing.tick = 50 * time.Millisecond
+	}
+	if c.timing.answer == 0 {
+		c.timing.answer = 10 * time.Second
+	}
+	c.listener = c.listener.WithDefaults()
+	return c
+}
+
+// Sink publishes to several topics over one connection, in order per topic, and
+// tells what the server has stored. It keeps every output until it is
+// confirmed, sends again what the server refused or may have lost, and never
+// gives up: a full topic or a lost server blocks Add once the window is full.
+//
+// What is published may be stored twice only after the server or the connection
+// was lost, and then the first of the two is in its place.
+//
+// Add and Flush are called by one goroutine; the other methods by any.
+type Sink struct {
+	wire      *wire
+	pipeline  string
+	window    event.Room
+	timing    sinkTiming
+	listener  event.Listener
+	confirmed func()
+	inbox     []byte
+	id        []byte // starts the ids of its batches
+	flow      int    // messages between two acknowledgements, at the most
+	names     []string
+	positions []atomic.Uint64 // confirmed, by topic
+
+	mu struct {
+		sync.Mutex
+		topics  []*ingest
+		events  int // added and not confirmed
+		bytes   int
+		epoch   uint64 // of the connection
+		batches uint64 // begun
+		quiet   int    // bytes added since the write loop was last asked
+		moved   bool   // some confirmed position moved in this run of answers
+		space   chan struct{}
+		timer   *time.Timer
+		due     time.Time // when timer fires; zero = not armed
+		closed  bool
+	}
+}
+
+// kickBytes is how much gathers before the write loop is woken without a flush.
+const kickBytes = 16 << 10
+
+// OpenSink connects a sink. confirmed is called, by a goroutine that must not be
+// kept, after a position that Confirmed returns has moved.
+func (b *Broker) OpenSink(ctx context.Context, cfg SinkConfig, confirmed func()) (*Sink, error) {
+	w, err := b.openWire(fmt.Sprintf("sink %s/%d", cfg.Pipeline, cfg.Partition), sinkInProcess)
+	if err != nil {
+		return nil, err
+	}
+	cfg.listener = b.listener
+	return openSink(ctx, w, cfg, confirmed)
+}
+
+// openSink takes over w, also when it fails.
+func openSink(ctx context.Context, w *wire, cfg SinkConfig, confirmed func()) (_ *Sink, err error) {
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	cfg = cfg.withDefaults()
+	if confirmed == nil {
+		confirmed = func() {}
+	}
+	inbox := w.nc.NewInbox()
+	s := &Sink{
+		wire: w, pipeline: cfg.Pipeline, window: cfg.Window, timing: cfg.timing, listener: cfg.listener, confirmed: confirmed,
+		inbox: []byte(inbox[:strings.LastIndexByte(inbox, '.')+1] + rand.Text()[:8]), id: []byte(rand.Text()[:10]),
+		flow:  min(max(cfg.Window.Events/8, 1), maxFlow),
+		names: cfg.Topics, positions: make([]atomic.Uint64, len(cfg.Topics)),
+	}
+	js, err := jetstream.New(w.nc)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range cfg.Topics {
+		g := &ingest{topic: name, index: strconv.AppendInt(nil, int64(i), 10), ring: newRing(), maxSize: int(w.nc.MaxPayload())}
+		if err := g.limits(ctx, js); err != nil {
+			return nil, fmt.Errorf("open sink of pipeline %q: %w", cfg.Pipeline, err)
+		}
+		s.mu.topics = append(s.mu.topics, g)
+	}
+	s.mu.timer = time.AfterFunc(time.Hour, s.tick)
+	s.mu.timer.Stop()
+	w.subscribe(string(s.inbox)+".>", s)
+	w.join(s)
+	return s, nil
+}
+
+// limits asks the topic what it takes.
+func (g *ingest) limits(ctx context.Context, js jetstream.JetStream) error {
+	stream, err := js.Stream(ctx, g.topic)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("topic %q: %w", g.topic, ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("look up topic %q: %w", g.topic, err)
+	}
+	cfg := stream.CachedInfo().Config
+	switch {
+	case !cfg.AllowBatchPublish:
+		return fmt.Errorf("topic %q does not allow batch publishing: set allow_batched on its stream, or let Wasmill create it", g.topic)
+	case cfg.NoAck:
+		return fmt.Errorf("topic %q does not acknowledge what it stores: unset no_ack on its stream", g.topic)
+	}
+	if cfg.MaxMsgSize > 0 {
+		g.maxSize = min(g.maxSize, int(cfg.MaxMsgSize))
+	}
+	if cfg.MaxBytes > 0 {
+		g.maxBytes = int(cfg.MaxBytes)
+	}
+	return nil
+}
+
+// storeOverhead is what the server's file store adds to one message.
+const storeOverhead = 34
+
+// refusal says why the topic can never store m, or nil.
+func (g *ingest) refusal(m *event.Output) (size int, err error) {
+	size, _, no := encodedSize(m)
+	switch body := size - len(m.Subject); {
+	case no != "":
+	case body > g.maxSize:
+		no = fmt.Sprintf("headers and payload have %d bytes, more than the %d that it takes", body, g.maxSize)
+	case g.maxBytes > 0 && size+storeOverhead > g.maxBytes:
+		no = fmt.Sprintf("the message has %d bytes and the whole topic may hold %d", size, g.maxBytes)
+	default:
+		return size, nil
+	}
+	return size, &event.RefusedError{Topic: g.topic, Reason: no}
+}
+
+// Add queues a copy of m for the topic with that number and returns its
+// position there, counted from 1. It blocks while the window is full. A message
+// that the topic can never store is a *event.RefusedError, and nothing is
+// queued. The last output added may wait for the next one, or for Flush.
+func (s *Sink) Add(ctx context.Context, topic int, m *event.Output) (uint64, error) {
+	g := s.mu.topics[topic] // the slice is constant
+	size, err := g.refusal(m)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	if s.fullLocked(size) {
+		if err := s.waitLocked(ctx, size); err != nil {
+			s.mu.Unlock()
+			return 0, err
+		}
+	}
+	if s.mu.closed {
+		s.mu.Unlock()
+		return 0, ErrClosed
+	}
+	pos := g.ring.push(m, size)
+	s.mu.events++
+	s.mu.bytes += size
+	s.mu.quiet += size + 64
+	ask := s.mu.quiet >= kickBytes
+	if ask {
+		s.mu.quiet = 0
+	}
+	if s.mu.due.IsZero() {
+		s.armLocked(s.timing.tick)
+	}
+	s.mu.Unlock()
+	if ask {
+		s.wire.want(s)
+	}
+	return pos, nil
+}
+
+func (s *Sink) fullLocked(size int) bool {
+	return s.mu.events > 0 && (s.mu.events >= s.window.Events || s.mu.bytes+size > s.window.Bytes)
+}
+
+// waitLocked waits for space in the window and reports the time as blocked by
+// the output. It unlocks meanwhile.
+func (s *Sink) waitLocked(ctx context.Context, size int) error {
+	report := time.NewTimer(time.Second)
+	defer report.Stop()
+	start := time.Now()
+	blocked := func() {
+		now := time.Now()
+		s.listener.Blocked(s.pipeline, event.ReasonOutput, now.Sub(start))
+		start = now
+	}
+	for s.fullLocked(size) && !s.mu.closed {
+		s.flushLocked() // what is held back takes space, too
+		if s.mu.space == nil {
+			s.mu.space = make(chan struct{})
+		}
+		space := s.mu.space
+		s.mu.Unlock()
+		s.wire.want(s)
+		var err error
+		select {
+		case <-space:
+			blocked()
+		case <-report.C:
+			blocked()
+			report.Reset(time.Second)
+		case <-ctx.Done():
+			blocked()
+			err = ctx.Err()
+		}
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Flush makes everything that was added so far be confirmed as soon as the
+// server can. It does not wait.
+func (s *Sink) Flush() error {
+	s.mu.Lock()
+	if s.mu.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	ask := s.flushLocked()
+	s.mu.Unlock()
+	if ask {
+		s.wire.want(s)
+	}
+	return nil
+}
+
+func (s *Sink) flushLocked() (ask bool) {
+	for _, g := range s.mu.topics {
+		if newest := g.ring.next - 1; g.flushTo < newest {
+			g.flushTo = newest
+			ask = true
+		}
+	}
+	s.mu.quiet = 0
+	return ask
+}
+
+// Confirmed is the highest position of that topic such that it and all before it
+// are stored.
+func (s *Sink) Confirmed(topic int) uint64 { return s.positions[topic].Load() }
+
+// Err says why outputs are not being stored at the moment, or is "".
+func (s *Sink) Err() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.mu.topics {
+		if g.err != "" {
+			return fmt.Sprintf("topic %s: %s", g.topic, g.err)
+		}
+	}
+	if s.mu.events > 0 && !s.wire.isUp() {
+		return errDisconnected.Error()
+	}
+	return ""
+}
+
+// Close flushes, waits until everything is confirmed or ctx ends, and ends the
+// connection. What is not confirmed then is an error that says how much and why;
+// it may or may not be stored. Idempotent.
+func (s *Sink) Close(ctx context.Context) error {
+	err := s.drain(ctx)
+	s.mu.Lock()
+	first := !s.mu.closed
+	s.mu.closed = true
+	s.mu.timer.Stop()
+	s.signalLocked()
+	s.mu.Unlock()
+	s.wire.close()
+	if !first {
+		return nil
+	}
+	return err
+}
+
+// drain flushes and waits until nothing is unconfirmed.
+func (s *Sink) drain(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		left := s.mu.events
+		if left == 0 || s.mu.closed {
+			s.mu.Unlock()
+			return nil
+		}
+		s.flushLocked()
+		if s.mu.space == nil {
+			s.mu.space = make(chan struct{})
+		}
+		space := s.mu.space
+		s.mu.Unlock()
+		s.wire.want(s)
+		select {
+		case <-space:
+		case <-ctx.Done():
+			why := s.Err()
+			if why == "" {
+				why = "the server has not confirmed them yet"
+			}
+			return fmt.Errorf("pipeline %q: %d outputs are not confirmed: %s: %w", s.pipeline, left, why, ctx.Err())
+		}
+	}
+}
+
+func (s *Sink) signalLocked() {
+	if s.mu.space != nil {
+		close(s.mu.space)
+		s.mu.space = nil
+	}
+}
+
+// fill implements feeder.
+func (s *Sink) fill(buf []byte, limit int, epoch uint64) (_ []byte, more bool) {
+	now := time.Now()
+	for _, g := range s.mu.topics { // the slice is constant
+		if len(buf) >= limit {
+			return buf, true
+		}
+		s.mu.Lock()
+		if s.mu.closed || s.mu.epoch != epoch {
+			s.mu.Unlock()
+			return buf, false
+		}
+		r, rest := g.runLocked(s, limit-len(buf), now)
+		s.mu.Unlock()
+		buf = r.encode(buf)
+		more = more || rest
+	}
+	return buf, more
+}
+
+// connected implements wireClient: the answers to what went to an earlier
+// connection will never come.
+func (s *Sink) connected(epoch uint64) {
+	s.mu.Lock()
+	if s.mu.epoch != epoch {
+		s.mu.epoch = epoch
+		for _, g := range s.mu.topics {
+			g.restartLocked()
+		}
+	}
+	s.mu.Unlock()
+	s.wire.want(s)
+}
+
+// begin, deliver and end implement wireSub.
+func (s *Sink) begin() { s.mu.Lock() }
+
+func (s *Sink) deliver(m *wireMsg) {
+	if len(m.subject) <= len(s.inbox) || s.mu.closed {
+		return
+	}
+	r, ok := parseFastReply(m.subject[len(s.inbox)+1:])
+	if !ok || r.topic >= len(s.mu.topics) {
+		return
+	}
+	if g := s.mu.topics[r.topic]; g.batch.open && string(g.batch.id) == string(r.batch) {
+		g.answerLocked(s, r.seq, m.header, m.payload)
+	}
+}
+
+func (s *Sink) end() {
+	now := time.Now()
+	moved, ask := s.mu.moved, false
+	s.mu.moved = false
+	for i, g := range s.mu.topics {
+		if moved {
+			s.positions[i].Store(g.confirmed)
+		}
+		ask = ask || g.sendable(now)
+		if now.Before(g.retryAt) {
+			s.armLocked(g.retryAt.Sub(now))
+		}
+	}
+	if moved {
+		s.signalLocked()
+	}
+	s.mu.Unlock()
+	if ask {
+		s.wire.want(s)
+	}
+	if moved {
+		s.confirmed()
+	}
+}
+
+// armLocked makes tick run after d at the latest.
+func (s *Sink) armLocked(d time.Duration) {
+	if s.mu.closed {
+		return
+	}
+	due := time.Now().Add(d)
+	if s.mu.due.IsZero() || due.Before(s.mu.due) {
+		s.mu.due = due
+		s.mu.timer.Reset(d)
+	}
+}
+
+// tick runs now and then as long as something is unconfirmed.
+func (s *Sink) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.due = time.Time{}
+	if s.mu.closed || s.mu.events == 0 {
+		return
+	}
+	now := time.Now()
+	ask := false
+	wait := s.timing.tick
+	for _, g := range s.mu.topics {
+		g.tickLocked(s, now)
+		ask = ask || g.sendable(now)
+		if d := g.retryAt.Sub(now); d > 0 {
+			wait = min(wait, d)
+		}
+	}
+	s.armLocked(wait)
+	if ask {
+		s.wire.want(s)
+	}
+}

@@ -1,0 +1,277 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/wasmill/wasmill/runtime/plan"
+)
+
+// change is the work that one Apply has to do.
+type change struct {
+	next    *plan.Plan // with the server and admin endpoint that are in effect
+	plugins map[string]*plugin
+	fresh   []*plugin // added, with their first generation
+	reload  []version // new generations of plugins that exist
+	limits  []plan.Plugin
+	topics  []plan.Topic
+
+	add     []*plan.Pipeline
+	restart []*plan.Pipeline
+	remove  []string
+}
+
+// Apply makes next what runs, and returns the differences. What does not load
+// or cannot be made changes nothing (invariant A8). Then: topics are made and
+// changed in place, never deleted; plugins get a new generation beside the old
+// when anything but their limits in flight has changed; pipelines that were
+// removed or changed are drained, changed and new ones started; all others
+// run on. Changes of the server and the admin endpoint are marked Restart and
+// wait for the next start.
+func (e *Engine) Apply(ctx context.Context, next *plan.Plan) ([]plan.Change, error) {
+	if err := e.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer e.unlock()
+	now := e.plan()
+	if now == nil {
+		return nil, errors.New("apply: the engine is not open")
+	}
+	changes := plan.Diff(now, next)
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	c := e.compare(now, next)
+	if err := e.prepareChange(ctx, c); err != nil {
+		return changes, fmt.Errorf("apply: nothing was changed: %w", err)
+	}
+	if err := e.switchTopics(ctx, now, c); err != nil {
+		e.abandon(c, 0)
+		return changes, fmt.Errorf("apply: nothing was changed: %w", err)
+	}
+	done, err := e.switchPlugins(ctx, c)
+	if err != nil {
+		e.restoreTopics(ctx, now, c.topics)
+		return changes, fmt.Errorf("apply: nothing was changed: %w", err)
+	}
+	// Nothing below can fail on account of the new plan.
+	for _, s := range done {
+		e.keep(s)
+		e.deps.Listener.Reload("plugin", s.plugin.name, s.module.Digest(), "ok", nil)
+	}
+	for _, spec := range c.limits {
+		c.plugins[spec.Name].setLimits(spec)
+	}
+	return changes, e.switchPipelines(c)
+}
+
+// compare finds out what has to be done; it changes nothing.
+func (e *Engine) compare(now, next *plan.Plan) *change {
+	effective := *next
+	effective.Server, effective.Admin = now.Server, now.Admin
+	c := &change{next: &effective, plugins: map[string]*plugin{}}
+	for _, t := range next.Topics {
+		if old := now.Topic(t.Name); old == nil || !reflect.DeepEqual(*old, t) {
+			c.topics = append(c.topics, t)
+		}
+	}
+	for _, spec := range next.Plugins {
+		p, _ := e.plugin(spec.Name)
+		old := now.Plugin(spec.Name)
+		switch {
+		case p == nil:
+			c.fresh = append(c.fresh, newPlugin(spec))
+			p = c.fresh[len(c.fresh)-1]
+		case needsGeneration(*old, spec):
+			c.reload = append(c.reload, version{plugin: p, origin: originConfig})
+		}
+		if old != nil && !reflect.DeepEqual(old.Limits, spec.Limits) {
+			c.limits = append(c.limits, spec)
+		}
+		c.plugins[spec.Name] = p
+	}
+	for i := range next.Pipelines {
+		spec := &next.Pipelines[i]
+		switch old := now.Pipeline(spec.Name); {
+		case old == nil:
+			c.add = append(c.add, spec)
+		case !reflect.DeepEqual(*old, *spec) || outputSubjectsDiffer(now, next, spec):
+			c.restart = append(c.restart, spec)
+		}
+	}
+	for i := range now.Pipelines {
+		if name := now.Pipelines[i].Name; next.Pipeline(name) == nil {
+			c.remove = append(c.remove, name)
+		}
+	}
+	return c
+}
+
+// outputSubjectsDiffer says whether an output topic takes other subjects now,
+// which the pipeline checks its outputs against.
+func outputSubjectsDiffer(now, next *plan.Plan, spec *plan.Pipeline) bool {
+	return slices.ContainsFunc(spec.Outputs, func(o plan.Output) bool {
+		a, b := now.Topic(o.Topic), next.Topic(o.Topic)
+		return a != nil && b != nil && !slices.Equal(a.Subjects, b.Subjects)
+	})
+}
+
+// prepareChange loads every new version and opens every instance that the
+// change needs, beside what runs. On an error nothing of it is left.
+func (e *Engine) prepareChange(ctx context.Context, c *change) error {
+	specs := make([]plan.Plugin, 0, len(c.fresh)+len(c.reload))
+	for _, p := range c.fresh {
+		specs = append(specs, *c.next.Plugin(p.name))
+	}
+	for _, v := range c.reload {
+		specs = append(specs, *c.next.Plugin(v.plugin.name))
+	}
+	modules, err := e.loadAll(ctx, c.next, specs, originConfig)
+	beside := map[string]*loaded{}
+	for i, m := range modules {
+		if m == nil {
+			continue
+		}
+		beside[specs[i].Name] = m
+		if i < len(c.fresh) {
+			c.fresh[i].install(m, nil, originConfig, "")
+		} else {
+			c.reload[i-len(c.fresh)] = e.onProbation(c.reload[i-len(c.fresh)].plugin, m, originConfig)
+		}
+	}
+	if err == nil {
+		err = e.prepare(ctx, usesOf(c), func(name string) *loaded {
+			if m := beside[name]; m != nil {
+				return m
+			}
+			return current(c.plugins)(name)
+		})
+	}
+	if err == nil {
+		unused := slices.DeleteFunc(idle(c.next), func(name string) bool { return beside[name] == nil })
+		err = each(len(unused), func(i int) error { return prove(ctx, beside[unused[i]]) })
+	}
+	if err != nil {
+		e.abandon(c, 0)
+	}
+	return err
+}
+
+// usesOf lists the stages whose instances a change needs from the start: those
+// of new and changed pipelines. switchTo prepares those of the others.
+func usesOf(c *change) []use {
+	var uses []use
+	for _, spec := range slices.Concat(c.add, c.restart) {
+		uses = append(uses, stagesOf(spec, "")...)
+	}
+	return uses
+}
+
+// abandon frees what prepareChange has loaded, but for the first taken of the
+// new versions, which are somebody else's by now.
+func (e *Engine) abandon(c *change, taken int) {
+	starting := map[string]bool{}
+	for _, spec := range slices.Concat(c.add, c.restart) {
+		starting[spec.Name] = true
+	}
+	e.pool.drop(func(at place, _ *instance) bool { return starting[at.pipeline] })
+	for _, p := range c.fresh {
+		p.retire()
+	}
+	for _, v := range c.reload[taken:] {
+		if v.module != nil {
+			e.letGo(v)
+		}
+	}
+}
+
+// switchTopics makes and changes topics; on an error those it had changed are
+// as before. A new topic that was made stays: a topic is never deleted.
+func (e *Engine) switchTopics(ctx context.Context, now *plan.Plan, c *change) error {
+	for i := range c.topics {
+		if err := e.topics.EnsureTopic(ctx, topicConfig(&c.topics[i])); err != nil {
+			e.restoreTopics(ctx, now, c.topics[:i])
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) restoreTopics(ctx context.Context, now *plan.Plan, topics []plan.Topic) {
+	for i := range topics {
+		old := now.Topic(topics[i].Name)
+		if old == nil {
+			continue
+		}
+		if err := e.topics.EnsureTopic(context.WithoutCancel(ctx), topicConfig(old)); err != nil {
+			e.log.Error("a topic cannot be changed back", "topic", old.Name, "error", err)
+		}
+	}
+}
+
+// switchPlugins brings the new versions into the pipelines that run on. When
+// one cannot be, all are as before.
+func (e *Engine) switchPlugins(ctx context.Context, c *change) ([]switched, error) {
+	var done []switched
+	for i, v := range c.reload {
+		s, err := e.switchTo(ctx, v, e.users(v.plugin.name, c.stops))
+		if err != nil {
+			for _, s := range slices.Backward(done) {
+				e.undo(ctx, s, fmt.Errorf("the configuration it came with was refused: %w", err))
+			}
+			e.refused(v.module.spec, v.module.Digest(), v.module.size, originConfig, err)
+			e.abandon(c, i+1)
+			return nil, err
+		}
+		done = append(done, s)
+	}
+	return done, nil
+}
+
+// stops says whether a pipeline of the plan in effect ends or starts anew.
+func (c *change) stops(name string) bool {
+	return slices.Contains(c.remove, name) || slices.ContainsFunc(c.restart, func(s *plan.Pipeline) bool { return s.Name == name })
+}
+
+// switchPipelines drains what was removed or changed, all at once, and starts
+// what is new or changed.
+func (e *Engine) switchPipelines(c *change) error {
+	stopped := map[string]*supervisor{}
+	var wg sync.WaitGroup
+	for _, s := range e.supervisors() {
+		if c.stops(s.name) {
+			stopped[s.name] = s
+			// Without a limit: the drain has one of its own, and a pipeline must
+			// never run twice.
+			wg.Go(func() { _ = s.stop(context.Background()) })
+		}
+	}
+	wg.Wait()
+	e.mu.Lock()
+	for _, name := range c.remove {
+		delete(e.mu.pipelines, name)
+	}
+	var gone []*plugin
+	for name, p := range e.mu.plugins {
+		if c.plugins[name] == nil {
+			gone = append(gone, p)
+		}
+	}
+	e.mu.plugins, e.mu.plan = c.plugins, c.next
+	e.mu.Unlock()
+	e.pool.drop(func(at place, _ *instance) bool { return slices.Contains(c.remove, at.pipeline) })
+	for _, p := range gone {
+		p.retire()
+	}
+	var errs []error
+	for _, spec := range slices.Concat(c.restart, c.add) {
+		if err := e.startPipeline(c.next, spec, stopped[spec.Name]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

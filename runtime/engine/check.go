@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/plan"
+)
+
+// Check loads every plugin of a plan and opens it once for each stage that
+// runs it, as Open would, without a broker and without running anything. The
+// error joins everything that was refused.
+func Check(ctx context.Context, h *host.Host, builtins map[string][]byte, p *plan.Plan) error {
+	return check(ctx, hostLoader{h}, builtins, p)
+}
+
+func check(ctx context.Context, l loader, builtins map[string][]byte, p *plan.Plan) error {
+	return each(len(p.Plugins), func(i int) (err error) {
+		spec := p.Plugins[i]
+		b, err := readModule(builtins, spec)
+		if err != nil {
+			return err
+		}
+		hs, err := hostSpec(spec, p.Dir, b, event.Listener{}.WithDefaults())
+		if err != nil {
+			return err
+		}
+		m, err := l.Load(ctx, hs)
+		if err != nil {
+			return inFile(err, spec.Path)
+		}
+		loaded := newLoaded(m, spec, len(b), func(closeErr error) { err = errors.Join(err, closeErr) })
+		defer loaded.release()
+		opened := false
+		var errs []error
+		for _, u := range everyStage(p) {
+			if u.pipeline.Stages[u.stage] != spec.Name {
+				continue
+			}
+			opened = true
+			inst, err := loaded.instantiate(ctx, instanceSpec(u.pipeline, u.stage, 0))
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			inst.Discard()
+		}
+		if !opened {
+			errs = append(errs, prove(ctx, loaded))
+		}
+		return errors.Join(errs...)
+	})
+}

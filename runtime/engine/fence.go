@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/pipeline"
+)
+
+// fence stands between a pipeline and the broker when other processes may take
+// the pipeline over. Once closed nothing passes: no fetch, no output, no
+// acknowledgement, so that the new owner works alone.
+type fence struct{ closed atomic.Bool }
+
+func (f *fence) close() { f.closed.Store(true) }
+
+type fencedSource struct {
+	pipeline.Source
+	fence *fence
+}
+
+func (s fencedSource) Fetch(ctx context.Context, dst []event.Event, room event.Room) ([]event.Event, uint64, error) {
+	if s.fence.closed.Load() {
+		return dst, 0, errNotOwner
+	}
+	return s.Source.Fetch(ctx, dst, room)
+}
+
+func (s fencedSource) Ack(token string) error {
+	if s.fence.closed.Load() {
+		return errNotOwner
+	}
+	return s.Source.Ack(token)
+}
+
+type fencedSink struct {
+	pipeline.Sink
+	fence *fence
+}
+
+func (s fencedSink) Add(ctx context.Context, topic int, m *event.Output) (uint64, error) {
+	if s.fence.closed.Load() {
+		return 0, errNotOwner
+	}
+	return s.Sink.Add(ctx, topic, m)
+}
+
+func (s fencedSink) Flush() error {
+	if s.fence.closed.Load() {
+		return errNotOwner
+	}
+	return s.Sink.Flush()
+}

@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/pipeline"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// strikes is how many batches that only the old generation can process make a
+// trial end in a rollback.
+const strikes = 3
+
+// trial is the probation of a generation that replaced another. While it
+// lasts the old module stays loaded as the way back (invariant A5). It ends in
+// one of three ways: the window passes, the generation strikes out and is
+// rolled back, or another generation takes its place. All partitions of all
+// pipelines share one trial; it is safe for concurrent use.
+type trial struct {
+	old        *loaded // holds a reference until the trial is settled
+	generation *generation
+	window     time.Duration
+
+	strikes atomic.Int32
+	settled atomic.Bool
+	struck  chan struct{} // closed at the last strike
+	over    chan struct{} // closed by settle
+
+	mu struct {
+		sync.Mutex
+		reason string // of the last strike
+	}
+}
+
+// newTrial returns the trial of a generation that replaces old.
+func newTrial(old *loaded, window time.Duration) *trial {
+	old.retain()
+	return &trial{old: old, window: window, struck: make(chan struct{}), over: make(chan struct{})}
+}
+
+// strike counts a batch that the new generation could not process and the old could.
+func (t *trial) strike(fault error) {
+	t.mu.Lock()
+	t.mu.reason = fault.Error()
+	t.mu.Unlock()
+	if t.strikes.Add(1) == strikes {
+		close(t.struck)
+	}
+}
+
+// lost says that the generation has struck out.
+func (t *trial) lost() bool { return t.strikes.Load() >= strikes }
+
+// reason says why the generation is rolled back.
+func (t *trial) reason() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return fmt.Sprintf("failed on %d batches that the generation before it could process; the last: %s", t.strikes.Load(), t.mu.reason)
+}
+
+// settle ends the trial, once.
+func (t *trial) settle() {
+	if t.settled.CompareAndSwap(false, true) {
+		close(t.over)
+		t.old.release()
+	}
+}
+
+// wait returns true when the window has passed or the generation has struck
+// out, and false when the trial is over or ctx ends.
+func (t *trial) wait(ctx context.Context) bool {
+	timer := time.NewTimer(t.window)
+	defer timer.Stop()
+	select {
+	case <-t.struck:
+		return true
+	case <-timer.C:
+		return true
+	case <-t.over:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// fallback opens an instance of the old generation; nil when the trial is
+// settled or the old one cannot be opened.
+func (t *trial) fallback(ctx context.Context, spec host.InstanceSpec) *instance {
+	if !t.old.retainIfHeld() {
+		return nil
+	}
+	defer t.old.release()
+	i, err := t.old.instantiate(ctx, spec)
+	if err != nil {
+		return nil
+	}
+	return i
+}
+
+// onTrial is an instance of a generation on probation. A batch that faults is
+// tried once more on a fresh instance. If that faults, too, it runs on the old
+// generation: when that succeeds, its result stands and the new one has a
+// strike; when it faults as well the event is to blame, and the fault goes to
+// the pipeline, which finds the event. After the last strike every batch runs
+// on the old generation until the engine has swapped it back.
+//
+// Results are valid until the next call, as those of any Processor.
+type onTrial struct {
+	*instance
+	trial *trial
+	spec  host.InstanceSpec
+	old   *instance // kept once the trial is lost
+	copy  resultCopy
+}
+
+var _ pipeline.Processor = (*onTrial)(nil)
+
+func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.Event, res *abi.Result) error {
+	if p.old != nil {
+		return p.old.Process(ctx, h, events, res)
+	}
+	if p.trial.settled.Load() {
+		return p.instance.Process(ctx, h, events, res)
+	}
+	var fault error
+	if !p.trial.lost() {
+		// The second call runs on a fresh instance: the host throws away what faulted.
+		for range 2 {
+			if fault = p.instance.Process(ctx, h, events, res); !isFault(fault) {
+				return fault
+			}
+		}
+	}
+	old := p.trial.fallback(ctx, p.spec)
+	if old == nil {
+		if fault == nil { // struck out, and the way back is gone meanwhile
+			fault = p.instance.Process(ctx, h, events, res)
+		}
+		return fault
+	}
+	if err := old.Process(ctx, h, events, res); err != nil {
+		old.Discard()
+		res.Reset()
+		if fault != nil && isFault(err) {
+			return fault // the event is to blame
+		}
+		return err
+	}
+	if fault != nil {
+		p.trial.strike(fault)
+	}
+	if p.trial.lost() {
+		p.old = old
+		return nil
+	}
+	p.copy.take(res)
+	old.Discard()
+	return nil
+}
+
+// Close ends the instance that processed last.
+func (p *onTrial) Close(ctx context.Context, res *abi.Result) error {
+	if p.old != nil {
+		return p.old.Close(ctx, res)
+	}
+	return p.instance.Close(ctx, res)
+}
+
+func (p *onTrial) Discard() {
+	if p.old != nil {
+		p.old.Discard()
+	}
+	p.instance.Discard()
+}
+
+// isFault tells a fault of the plugin from a call that was cancelled.
+func isFault(err error) bool {
+	var f interface {
+		error
+		FaultKind() string
+	}
+	return err != nil && errors.As(err, &f)
+}
+
+// resultCopy holds the bytes of a result whose instance is gone.
+type resultCopy struct{ buf []byte }
+
+// take replaces the views of res by views of its own copy, valid until the next take.
+func (c *resultCopy) take(res *abi.Result) {
+	n := 0
+	for i := range res.Outputs {
+		o := &res.Outputs[i]
+		n += len(o.Subject) + len(o.Key) + len(o.Headers) + len(o.Payload)
+	}
+	for i := range res.Outcomes {
+		n += len(res.Outcomes[i].Reason)
+	}
+	if cap(c.buf) < n {
+		c.buf = make([]byte, 0, n)
+	}
+	c.buf = c.buf[:0]
+	own := func(b *[]byte) {
+		at := len(c.buf)
+		c.buf = append(c.buf, *b...)
+		*b = c.buf[at:len(c.buf):len(c.buf)]
+	}
+	for i := range res.Outputs {
+		o := &res.Outputs[i]
+		own(&o.Subject)
+		own(&o.Key)
+		own(&o.Headers)
+		own(&o.Payload)
+	}
+	for i := range res.Outcomes {
+		own(&res.Outcomes[i].Reason)
+	}
+}

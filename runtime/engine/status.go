@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/pipeline"
+	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+const (
+	// stalledAfter is how long a running pipeline with something to do may
+	// finish nothing.
+	stalledAfter = 30 * time.Second
+	// slowRate is a rate, in events/s, that by itself explains such a pause.
+	slowRate = 0.1
+	// topicsTimeout bounds the one question that Status asks the broker.
+	topicsTimeout = 2 * time.Second
+)
+
+// Status is the whole picture now. It never waits for a pipeline; when the
+// broker does not answer in time the topics are missing and a problem says so.
+func (e *Engine) Status(ctx context.Context) status.Status {
+	e.mu.RLock()
+	p, started, closing := e.mu.plan, e.mu.started, e.mu.closing
+	e.mu.RUnlock()
+	s := status.Status{Version: e.deps.Version, State: "running", Started: started, Server: e.topics.Describe()}
+	if closing {
+		s.State = "draining"
+		s.Problems = append(s.Problems, "is draining")
+	}
+	if p == nil {
+		s.Problems = append(s.Problems, "is not open")
+		return s
+	}
+	s.Config = p.File
+	ctx, cancel := context.WithTimeout(ctx, topicsTimeout)
+	defer cancel()
+	topics, err := e.topics.Topics(ctx)
+	if err != nil {
+		s.Problems = append(s.Problems, "the topics are not to be had: "+err.Error())
+	}
+	s.Topics = slices.DeleteFunc(topics, func(t status.Topic) bool { return p.Topic(t.Name) == nil })
+	s.Plugins = e.Plugins(ctx)
+	now := time.Now()
+	for _, sup := range e.supervisors() {
+		ps := e.describe(sup, now)
+		ps.Lag = max(ps.Lag, waiting(&ps, sup.spec.Filter, s.Topics))
+		s.Pipelines = append(s.Pipelines, ps)
+		switch ps.State {
+		case status.StateRunning, status.StatePaused, status.StateStandby:
+		default:
+			s.Problems = append(s.Problems, problem(&ps))
+		}
+	}
+	s.Ready = len(s.Problems) == 0
+	return s
+}
+
+func problem(p *status.Pipeline) string {
+	if p.Reason == "" {
+		return fmt.Sprintf("pipeline %q is %s", p.Name, p.State)
+	}
+	return fmt.Sprintf("pipeline %q is %s: %s", p.Name, p.State, p.Reason)
+}
+
+// waiting estimates the lag of a pipeline that does not run, and so cannot
+// know of what has come since.
+func waiting(p *status.Pipeline, filter []string, topics []status.Topic) uint64 {
+	switch p.State {
+	case status.StateHalted, status.StateBackoff:
+	default:
+		return 0
+	}
+	if p.AckedSeq == 0 || len(filter) > 0 {
+		return 0
+	}
+	for _, t := range topics {
+		if t.Name == p.From && t.LastSeq > p.AckedSeq {
+			return t.LastSeq - p.AckedSeq
+		}
+	}
+	return 0
+}
+
+// Pipeline describes one pipeline; ErrNotFound when there is none of that name.
+func (e *Engine) Pipeline(name string) (status.Pipeline, error) {
+	s, err := e.supervisor(name)
+	if err != nil {
+		return status.Pipeline{}, err
+	}
+	return e.describe(s, time.Now()), nil
+}
+
+func (e *Engine) describe(s *supervisor, now time.Time) status.Pipeline {
+	s.mu.Lock()
+	p := status.Pipeline{
+		Name: s.name, State: s.mu.state, Reason: s.mu.reason, From: s.spec.From, Stages: stageNames(s.spec.Stages),
+		Outputs: map[string]string{}, Delivery: s.spec.Delivery, Partitions: partitions(&s.spec),
+		Restarts: s.mu.restarts, LastError: s.mu.lastErr,
+	}
+	st, a := s.mu.past, s.mu.attempt
+	s.mu.Unlock()
+	if a != nil {
+		st = sum(st, a.Stats())
+	}
+	for _, o := range s.spec.Outputs {
+		if o.Topic != "" {
+			p.Outputs[o.Name] = o.Topic
+		}
+	}
+	p.In, p.Out, p.Dropped, p.Retried, p.DeadLettered = st.In, st.Out, st.Dropped, st.Retried, st.DeadLettered
+	p.Faults, p.Backpressure = st.Faults, st.Backpressure
+	p.InFlight, p.InFlightBytes, p.Lag, p.AckedSeq = st.InFlight, st.InFlightBytes, st.Lag, st.AckedSeq
+	if p.State == status.StateRunning && p.Lag > 0 && e.stalled(s, now) {
+		p.State = status.StateStalled
+		since := time.Unix(0, s.progress.Load())
+		p.Reason = fmt.Sprintf("nothing has finished for %s with %d events waiting", now.Sub(since).Round(time.Second), p.Lag)
+	}
+	return p
+}
+
+// stalled says whether a running pipeline has made no progress for a while and
+// no rate explains that.
+func (e *Engine) stalled(s *supervisor, now time.Time) bool {
+	if now.Sub(time.Unix(0, s.progress.Load())) < stalledAfter {
+		return false
+	}
+	if now.Sub(time.Unix(0, s.limited.Load())) < stalledAfter {
+		return false
+	}
+	for _, name := range s.spec.Stages {
+		p, err := e.plugin(name)
+		if err != nil {
+			continue
+		}
+		p.mu.Lock()
+		rate := p.mu.spec.Limits.Rate
+		p.mu.Unlock()
+		if rate > 0 && rate < slowRate {
+			return false
+		}
+	}
+	return true
+}
+
+// sum adds the counters of two runs; what describes a moment is that of b.
+func sum(a, b pipeline.Stats) pipeline.Stats {
+	b.In += a.In
+	b.Out += a.Out
+	b.Dropped += a.Dropped
+	b.Retried += a.Retried
+	b.DeadLettered += a.DeadLettered
+	b.Faults = add(a.Faults, b.Faults)
+	b.Backpressure = add(a.Backpressure, b.Backpressure)
+	if b.AckedSeq == 0 {
+		b.AckedSeq = a.AckedSeq
+	}
+	return b
+}
+
+func add[N uint64 | float64](a, b map[string]N) map[string]N {
+	out := make(map[string]N, len(a)+len(b))
+	maps.Copy(out, b)
+	for k, v := range a {
+		out[k] += v
+	}
+	return out
+}
+
+// Plugins describes the plugins with their histories, by name.
+func (e *Engine) Plugins(context.Context) []status.Plugin {
+	pipelines := e.supervisors()
+	var out []status.Plugin
+	for _, p := range e.pluginList() {
+		s := status.Plugin{Name: p.name, Pipelines: []string{}}
+		for _, sup := range pipelines {
+			if slices.Contains(sup.spec.Stages, p.name) {
+				s.Pipelines = append(s.Pipelines, sup.name)
+			}
+		}
+		p.mu.Lock()
+		s.Source = sourceOf(p.mu.spec)
+		for _, g := range p.mu.history {
+			g := *g
+			if g.State == stateActive && p.mu.module != nil {
+				g.Memory = p.mu.module.Memory()
+				s.Generation = g.Generation
+			}
+			s.History = append(s.History, g.Generation)
+		}
+		p.mu.Unlock()
+		out = append(out, s)
+	}
+	return out
+}
+
+func sourceOf(p plan.Plugin) string {
+	if p.Builtin != "" {
+		return "builtin:" + p.Builtin
+	}
+	return p.Path
+}

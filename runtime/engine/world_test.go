@@ -1,0 +1,474 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/broker"
+	"github.com/wasmill/wasmill/runtime/config"
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/pipeline"
+	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/status"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a broker and a host in memory: topics are slices, modules are
+// words. The pipelines between them are the real ones.
+type world struct {
+	t      *testing.T
+	dir    string
+	engine *Engine
+
+	mu       sync.Mutex
+	topics   map[string][]record
+	ensured  map[string]broker.TopicConfig
+	acked    map[string]uint64
+	moved    chan struct{} // closed and replaced when anything changes
+	live     map[string]int
+	states   map[string][]string
+	reloads  []string
+	external bool
+
+	// What a test may change before or while the engine runs.
+	ensure     func(broker.TopicConfig) error
+	openSource func(pipeline string) error
+	stuck      map[string]bool // pipelines whose outputs are never confirmed
+	leases     func(ctx context.Context, pipeline string) (lease, error)
+}
+
+type record struct {
+	subject, payload string
+	headers          []byte
+	count            int
+	deleted          bool
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		t: t, dir: t.TempDir(),
+		topics: map[string][]record{}, ensured: map[string]broker.TopicConfig{}, acked: map[string]uint64{},
+		live: map[string]int{}, states: map[string][]string{}, stuck: map[string]bool{}, moved: make(chan struct{}),
+	}
+	e := &Engine{
+		topics: w, data: w, messages: w, loader: w,
+		newRunner: func(cfg pipeline.Config, deps pipeline.Deps) (runner, error) { return pipeline.New(cfg, deps) },
+		deps: Deps{
+			Log: slog.New(slog.DiscardHandler), Version: "test", DrainTimeout: 5 * time.Second, Probation: time.Minute,
+			ModuleDir: filepath.Join(w.dir, "modules"),
+			Listener: event.Listener{
+				PipelineState: func(name, state string, _ error) {
+					w.change(func() { w.states[name] = append(w.states[name], state) })
+				},
+				Reload: func(_, name, _, result string, _ error) {
+					w.change(func() { w.reloads = append(w.reloads, name+" "+result) })
+				},
+			},
+		},
+	}
+	e.init()
+	w.engine = e
+	t.Cleanup(func() {
+		if err := e.Close(context.Background()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		for module, n := range w.live {
+			if n != 0 {
+				t.Errorf("%d of module or its instances %q left open", n, module)
+			}
+		}
+	})
+	return w
+}
+
+// change does f under the lock and wakes who waits.
+func (w *world) change(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+	close(w.moved)
+	w.moved = make(chan struct{})
+}
+
+// until waits until ok, which is called under the lock, returns true.
+func (w *world) until(what string, ok func() bool) {
+	w.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		w.mu.Lock()
+		done, moved := ok(), w.moved
+		w.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-moved:
+		case <-deadline:
+			w.t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+// module writes a plugin file whose behaviour is told by words, see instance.
+func (w *world) module(name, words string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name+".wasm"), []byte(words), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// plan reads a configuration; files are relative to the world's directory.
+func (w *world) plan(toml string) *plan.Plan {
+	w.t.Helper()
+	file := filepath.Join(w.dir, "wasmill.toml")
+	cfg, findings := config.Parse(file, []byte(toml))
+	if len(findings) > 0 {
+		w.t.Fatal(findings)
+	}
+	p, err := plan.From(cfg, file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func (w *world) open(toml string) {
+	w.t.Helper()
+	if err := w.engine.Open(w.t.Context(), w.plan(toml)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) send(topic string, payloads ...string) {
+	w.change(func() {
+		for _, p := range payloads {
+			w.topics[topic] = append(w.topics[topic], record{subject: topic + ".x", payload: p})
+		}
+	})
+}
+
+// got returns the payloads of a topic.
+func (w *world) got(topic string) []string {
+	var out []string
+	for _, r := range w.topics[topic] {
+		if !r.deleted {
+			out = append(out, r.payload)
+		}
+	}
+	return out
+}
+
+// wait until a topic holds exactly these payloads.
+func (w *world) wait(topic string, payloads ...string) {
+	w.t.Helper()
+	w.until(fmt.Sprintf("topic %s to hold %q", topic, payloads), func() bool {
+		got := w.got(topic)
+		if len(got) > len(payloads) {
+			w.t.Fatalf("topic %s holds %q, want %q", topic, got, payloads)
+		}
+		return slices.Equal(got, payloads)
+	})
+}
+
+func (w *world) state(name, state string) {
+	w.t.Helper()
+	w.until(name+" to be "+state, func() bool {
+		s := w.states[name]
+		return len(s) > 0 && s[len(s)-1] == state
+	})
+}
+
+// The broker.
+
+func (w *world) Describe() status.Server {
+	if w.external {
+		return status.Server{Mode: "external"}
+	}
+	return status.Server{Mode: "embedded"}
+}
+
+func (w *world) EnsureTopic(_ context.Context, cfg broker.TopicConfig) error {
+	if w.ensure != nil {
+		if err := w.ensure(cfg); err != nil {
+			return err
+		}
+	}
+	w.change(func() { w.ensured[cfg.Name] = cfg })
+	return nil
+}
+
+func (w *world) Topics(context.Context) ([]status.Topic, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []status.Topic
+	for name := range w.ensured {
+		out = append(out, status.Topic{Name: name, FirstSeq: 1, LastSeq: uint64(len(w.topics[name]))})
+	}
+	return out, nil
+}
+
+func (w *world) Topic(_ context.Context, name string) (status.Topic, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return status.Topic{Name: name, FirstSeq: 1, LastSeq: uint64(len(w.topics[name]))}, nil
+}
+
+type fakeLease struct{ lost chan struct{} }
+
+func (l fakeLease) Lost() <-chan struct{}   { return l.lost }
+func (l fakeLease) Release(context.Context) {}
+
+func (w *world) AcquireLease(ctx context.Context, name string) (lease, error) {
+	if w.leases != nil {
+		return w.leases(ctx, name)
+	}
+	return fakeLease{}, nil
+}
+
+func (w *world) Protect(...string) error { return nil }
+
+func (w *world) ResetSource(_ context.Context, name, topic, to string) (uint64, error) {
+	seq := uint64(1)
+	switch {
+	case to == "new":
+		seq = uint64(len(w.topics[topic])) + 1
+	case strings.HasPrefix(to, "seq:"):
+		n, err := strconv.ParseUint(to[4:], 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		seq = n
+	case to != "all":
+		return 0, errors.New("no such place: " + to)
+	}
+	w.change(func() { w.acked[name] = seq - 1 })
+	return seq, nil
+}
+
+type memSource struct {
+	w               *world
+	pipeline, topic string
+	at              uint64
+}
+
+func (w *world) OpenSource(_ context.Context, cfg broker.SourceConfig) (pipeline.Source, error) {
+	if w.openSource != nil {
+		if err := w.openSource(cfg.Pipeline); err != nil {
+			return nil, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return &memSource{w: w, pipeline: cfg.Pipeline, topic: cfg.Topic, at: w.acked[cfg.Pipeline]}, nil
+}
+
+func (s *memSource) Fetch(ctx context.Context, dst []event.Event, room event.Room) ([]event.Event, uint64, error) {
+	for {
+		s.w.mu.Lock()
+		log, moved := s.w.topics[s.topic], s.w.moved
+		for n := 0; s.at < uint64(len(log)) && n < room.Events; n++ {
+			r := log[s.at]
+			s.at++
+			dst = append(dst, event.Event{
+				Event: abi.Event{Seq: s.at, Attempt: 1, Subject: []byte(r.subject), Payload: []byte(r.payload), Time: time.Now().UnixNano()},
+				Ack:   strconv.FormatUint(s.at, 10),
+			})
+		}
+		lag := uint64(len(log)) - s.at
+		s.w.mu.Unlock()
+		if len(dst) > 0 {
+			return dst, lag, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return dst, 0, ctx.Err()
+		}
+	}
+}
+
+func (s *memSource) Ack(token string) error {
+	seq, err := strconv.ParseUint(token, 10, 64)
+	s.w.change(func() { s.w.acked[s.pipeline] = seq })
+	return err
+}
+
+func (s *memSource) Close() error { return nil }
+
+type memSink struct {
+	w         *world
+	cfg       broker.SinkConfig
+	confirmed func()
+	pos       []uint64
+}
+
+func (w *world) OpenSink(_ context.Context, cfg broker.SinkConfig, confirmed func()) (pipeline.Sink, error) {
+	return &memSink{w: w, cfg: cfg, confirmed: confirmed, pos: make([]uint64, len(cfg.Topics))}, nil
+}
+
+func (s *memSink) Add(_ context.Context, topic int, m *event.Output) (uint64, error) {
+	name := s.cfg.Topics[topic]
+	s.w.change(func() {
+		s.w.topics[name] = append(s.w.topics[name], record{
+			subject: strings.Clone(m.Subject), payload: string(m.Payload), headers: slices.Clone(m.Headers), count: m.HeaderCount,
+		})
+		s.pos[topic]++
+	})
+	return s.pos[topic], nil
+}
+
+func (s *memSink) Flush() error { s.confirmed(); return nil }
+
+func (s *memSink) Confirmed(topic int) uint64 {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	if s.w.stuck[s.cfg.Pipeline] {
+		return 0
+	}
+	return s.pos[topic]
+}
+
+func (s *memSink) Close(context.Context) error { return nil }
+
+func (w *world) message(topic string, seq uint64) (status.Message, bool) {
+	if seq == 0 || seq > uint64(len(w.topics[topic])) || w.topics[topic][seq-1].deleted {
+		return status.Message{}, false
+	}
+	r := w.topics[topic][seq-1]
+	m := status.Message{Topic: topic, Seq: seq, Subject: r.subject, Payload: r.payload, Headers: map[string][]string{}}
+	for block := r.headers; len(block) > 0; {
+		k, v, rest, ok := abi.NextHeader(block)
+		if !ok {
+			break
+		}
+		m.Headers[string(k)] = append(m.Headers[string(k)], string(v))
+		block = rest
+	}
+	return m, true
+}
+
+func (w *world) Get(_ context.Context, topic string, seq uint64) (status.Message, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m, ok := w.message(topic, seq); ok {
+		return m, nil
+	}
+	return status.Message{}, broker.ErrNotFound
+}
+
+func (w *world) Next(_ context.Context, topic string, from uint64, subject string) (status.Message, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ; from <= uint64(len(w.topics[topic])); from++ {
+		if m, ok := w.message(topic, from); ok && event.Match(subject, m.Subject) {
+			return m, nil
+		}
+	}
+	return status.Message{}, broker.ErrNotFound
+}
+
+func (w *world) Publish(_ context.Context, topic string, m event.Output) (uint64, error) {
+	var seq uint64
+	w.change(func() {
+		w.topics[topic] = append(w.topics[topic], record{subject: m.Subject, payload: string(m.Payload), headers: m.Headers, count: m.HeaderCount})
+		seq = uint64(len(w.topics[topic]))
+	})
+	return seq, nil
+}
+
+func (w *world) DeleteMessage(_ context.Context, topic string, seq uint64) error {
+	w.change(func() { w.topics[topic][seq-1].deleted = true })
+	return nil
+}
+
+// The host. A module is a list of words: the first is its tag, which it appends
+// to each payload. "noload" and "noopen" refuse; "noopen:PIPELINE" refuses one
+// pipeline; "fault" faults on every call, "fault:TEXT" on that payload.
+
+type memModule struct {
+	w     *world
+	spec  host.Spec
+	words []string
+}
+
+func (w *world) Load(_ context.Context, spec host.Spec) (module, error) {
+	words := strings.Fields(string(spec.Module))
+	if slices.Contains(words, "noload") {
+		return nil, &host.LoadError{Plugin: spec.Name, Message: "is not a WebAssembly module"}
+	}
+	if pin := spec.SHA256; pin != "" && pin != digestOf(spec.Module) {
+		return nil, &host.LoadError{Plugin: spec.Name, Message: "has another sha256 than its pin"}
+	}
+	w.change(func() { w.live[words[0]]++ })
+	return &memModule{w: w, spec: spec, words: words}, nil
+}
+
+func (m *memModule) Digest() string          { return digestOf(m.spec.Module) }
+func (m *memModule) Memory() int64           { return 1 }
+func (m *memModule) LoadTime() time.Duration { return time.Millisecond }
+
+func (m *memModule) Close(context.Context) error {
+	m.w.change(func() { m.w.live[m.words[0]]-- })
+	return nil
+}
+
+func (m *memModule) NewInstance(_ context.Context, spec host.InstanceSpec) (pipeline.Processor, error) {
+	if slices.Contains(m.words, "noopen") || slices.Contains(m.words, "noopen:"+spec.Pipeline) {
+		return nil, testFault("wasmill_open returned -22")
+	}
+	m.w.change(func() { m.w.live[m.words[0]+" instance"]++ })
+	return &memInstance{m: m}, nil
+}
+
+type memInstance struct {
+	m    *memModule
+	out  []string
+	done bool
+}
+
+func (i *memInstance) Process(_ context.Context, _ abi.BatchHeader, events []abi.Event, res *abi.Result) error {
+	res.Reset()
+	if i.done {
+		panic("a discarded instance was called")
+	}
+	for n := range events {
+		payload := string(events[n].Payload)
+		if slices.Contains(i.m.words, "fault") || slices.Contains(i.m.words, "fault:"+payload) {
+			return testFault(i.m.words[0] + " traps on " + payload)
+		}
+		res.Outputs = append(res.Outputs, abi.Output{Source: uint32(n), Payload: []byte(payload + "-" + i.m.words[0])})
+	}
+	return nil
+}
+
+func (i *memInstance) Close(context.Context, *abi.Result) error { return nil }
+
+func (i *memInstance) Discard() {
+	if i.done {
+		panic("an instance was discarded twice")
+	}
+	i.done = true
+	i.m.w.change(func() { i.m.w.live[i.m.words[0]+" instance"]-- })
+}
+
+type testFault string
+
+func (f testFault) Error() string       { return string(f) }
+func (f testFault) FaultKind() string   { return abi.FaultTrap }
+func (f testFault) FaultDetail() string { return "stack" }

@@ -87,7 +87,7 @@ func callFault(err error, out *output, refused bool, limit int64) *Fault {
 	text = strings.TrimPrefix(text, "wasm error: ")
 	text = strings.TrimSuffix(text, " (recovered by wazero)")
 	if p := out.panicLine(); p != "" {
-		text += ": " + p
+		text = p + " (" + text + ")"
 	}
 	f := &Fault{Kind: abi.FaultTrap, Message: text, Err: err}
 	var internal runtime.Error

@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -111,6 +110,7 @@ func (g *guest) call(fn api.Function, params ...uint64) (uint64, *Fault) {
 // run calls fn with the parameters in g.stack. It allocates nothing.
 func (g *guest) run(fn api.Function) (uint64, *Fault) {
 	g.memory.refused = false
+	g.out.begin()
 	if err := fn.CallWithStack(g.ctx, g.stack[:]); err != nil {
 		return 0, g.fault(err)
 	}
@@ -122,12 +122,13 @@ func (g *guest) fault(err error) *Fault {
 	return callFault(err, &g.out, g.memory.refused, g.memory.limit)
 }
 
-// failed makes a Fault of what a guest returned.
+// failed makes a Fault of what a guest returned; its last line, if the call
+// wrote one, explains a bare number.
 func (g *guest) failed(kind, format string, args ...any) *Fault {
 	g.out.flush()
 	f := &Fault{Kind: kind, Message: cut(fmt.Sprintf(format, args...), maxMessage)}
-	if p := g.out.panicLine(); p != "" {
-		f.Message = cut(f.Message+": "+p, maxMessage)
+	if why := g.out.lastLine(); why != "" && kind != abi.FaultBadResponse {
+		f.Message = cut(f.Message+": "+why, maxMessage)
 	}
 	f.Detail = detail("", &g.out)
 	return f
@@ -175,20 +176,9 @@ func (g *guest) open(doc []byte) *Fault {
 		return f
 	}
 	if code := int32(uint32(r)); code != 0 {
-		return g.failed(abi.FaultGuestError, "%s refused its configuration with code %d%s", abi.ExportOpen, code, g.lastWords())
+		return g.failed(abi.FaultGuestError, "%s refused its configuration with code %d", abi.ExportOpen, code)
 	}
 	return nil
-}
-
-// lastWords is the last line the guest wrote, to explain a bare number.
-func (g *guest) lastWords() string {
-	g.out.flush()
-	for i := len(g.out.lines) - 1; i >= 0; i-- {
-		if l := g.out.lines[i]; l != "" {
-			return ": " + l
-		}
-	}
-	return ""
 }
 
 // process is one batch: encode the events straight into the guest's memory,
@@ -275,7 +265,7 @@ func (g *guest) shut() error {
 
 // release gives the memory back, after shut. Not during a call.
 func (g *guest) release() {
-	if err := g.shut(); err != nil && !errors.Is(err, ErrClosed) {
+	if err := g.shut(); err != nil {
 		g.gen.host.log.Warn("a plugin instance did not close cleanly", "plugin", g.gen.spec.Name, "error", err)
 	}
 	g.memory.release()

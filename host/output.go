@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,7 +21,9 @@ type output struct {
 	log   func(level int, line string) // may be nil
 	parts [2]partial                   // standard output, standard error
 	lines []string                     // the last lines, oldest first
-	bytes int                          // in lines
+	bytes int                          // in lines, each counted with its end
+	fresh int                          // of lines, how many the current call wrote
+	why   bool                         // lines[0] is where the guest's runtime says why it gives up
 }
 
 // partial is a line that has not ended yet.
@@ -75,45 +78,65 @@ func (o *output) end(fd uint32) {
 	o.line(level, line)
 }
 
-// line reports one whole line and keeps it.
+// line reports one whole line and keeps it. The last lines are kept, but from a
+// panic on the first ones: the cause stands at the head of a long dump.
 func (o *output) line(level int, line string) {
-	o.lines = append(o.lines, line)
-	o.bytes += len(line)
+	if !o.why && isPanic(line) {
+		o.lines, o.bytes, o.fresh, o.why = o.lines[:0], 0, 0, true
+	}
+	if cost := len(line) + 1; !o.why || o.bytes+cost <= maxTail {
+		o.lines = append(o.lines, line)
+		o.bytes += cost
+		o.fresh++
+	}
 	drop := 0
 	for o.bytes > maxTail && drop < len(o.lines)-1 {
-		o.bytes -= len(o.lines[drop])
+		o.bytes -= len(o.lines[drop]) + 1
 		drop++
 	}
 	if drop > 0 {
-		o.lines = append(o.lines[:0], o.lines[drop:]...)
+		o.lines = slices.Delete(o.lines, 0, drop)
 	}
+	o.fresh = min(o.fresh, len(o.lines))
 	if o.log != nil && line != "" {
 		o.log(level, line)
 	}
 }
 
-// panicLine returns the line with which a guest's runtime said why it gave up, or "".
-func (o *output) panicLine() string {
-	if i := o.panicAt(); i >= 0 {
-		return strings.TrimSpace(o.lines[i])
+// isPanic says whether a line begins the dump of a runtime that gives up: that
+// of Go or Rust.
+func isPanic(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") ||
+		strings.HasPrefix(line, "runtime: out of memory") || strings.HasPrefix(line, "thread '") && strings.Contains(line, "panicked at")
+}
+
+// begin starts a call: what was written before does not explain its fault.
+func (o *output) begin() { o.fresh, o.why = 0, false }
+
+// lastLine returns the last line that the current call wrote, or "".
+func (o *output) lastLine() string {
+	for _, l := range slices.Backward(o.lines[len(o.lines)-o.fresh:]) {
+		if l != "" {
+			return l
+		}
 	}
 	return ""
 }
 
-func (o *output) panicAt() int {
-	for i, l := range o.lines {
-		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") || strings.Contains(l, "panicked at") {
-			return i
-		}
+// panicLine returns the line with which a guest's runtime said why it gave up
+// the current call, or "".
+func (o *output) panicLine() string {
+	if o.why {
+		return o.lines[0]
 	}
-	return -1
+	return ""
 }
 
 // tail returns at most n bytes of the last lines; when the guest's runtime
 // explained itself, from that explanation on.
 func (o *output) tail(n int) string {
-	if i := o.panicAt(); i >= 0 {
-		return cut(strings.Join(o.lines[i:], "\n"), n)
+	if o.why {
+		return cut(strings.Join(o.lines, "\n"), n)
 	}
 	from, left := len(o.lines), n
 	for from > 0 && len(o.lines[from-1])+1 <= left {

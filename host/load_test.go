@@ -1,0 +1,382 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+func TestLoadRefuses(t *testing.T) {
+	valid := plugin(parts{})
+	noImports := func(edit func(w *wasm)) []byte {
+		w := new(wasm).plugin(parts{})
+		edit(w)
+		return w.bytes()
+	}
+	importing := func(module, name, params, results string) []byte {
+		w := new(wasm)
+		w.importFunc(module, name, params, results)
+		return w.plugin(parts{}).bytes()
+	}
+	importingKind := func(kind byte, desc []byte) []byte {
+		w := new(wasm)
+		w.plugin(parts{})
+		w.imports = append(w.imports, wasmImport{module: "env", name: "thing", kind: kind, desc: desc})
+		return w.bytes()
+	}
+	for _, tc := range []struct {
+		name   string
+		module []byte
+		want   string // in the message
+	}{
+		{"an empty file", []byte{}, "the file is empty"},
+		{"a few bytes", []byte{0}, "is not WebAssembly"},
+		{"JSON", []byte(`{"a":1}`), "is not WebAssembly"},
+		{"native code", []byte("\x7fELF\x02\x01\x01\x00\x00"), "GOOS=wasip1 GOARCH=wasm"},
+		{"text format", []byte("(module)"), "wat2wasm"},
+		{"a component", []byte("\x00asm\x0d\x00\x01\x00"), "component"},
+		{"a later version", []byte("\x00asm\x02\x00\x00\x00"), "version other than 1"},
+		{"a header and nothing else", []byte("\x00asm\x01\x00\x00\x00"), "does not export wasmill_abi_v1, wasmill_buffer, wasmill_process"},
+		{"a module cut off in a section", valid[:len(valid)-9], "is not a valid WebAssembly module"},
+		{"a section longer than the file", []byte("\x00asm\x01\x00\x00\x00\x01\xff\xff\xff\xff\x0f"), "where 0 are left"},
+		{"a number of too many bytes", []byte("\x00asm\x01\x00\x00\x00\x01\xff\xff\xff\xff\xff\x01"), "too large"},
+		{"more types than bytes", []byte("\x00asm\x01\x00\x00\x00\x01\x05\xff\xff\xff\xff\x0f"), "entries in 0 bytes"},
+		{"a type that is no function", []byte("\x00asm\x01\x00\x00\x00\x01\x02\x01\x5f"), "type form 0x5f"},
+		{"a command", noImports(func(w *wasm) { w.exportFn(abi.ExportStart, "", "") }), "-buildmode=c-shared"},
+		{"no memory", noImports(func(w *wasm) { w.memory, w.exports, w.data = nil, w.exports[1:], nil }), "has no memory"},
+		{"a memory that is not exported", noImports(func(w *wasm) { w.exports = w.exports[1:] }), `does not export its memory as "memory"`},
+		{"an imported memory", importingKind(kindMemory, []byte{0, 1}), "env.thing (memory)"},
+		{"an imported table", importingKind(kindTable, []byte{0x70, 0, 1}), "env.thing (table)"},
+		{"an imported global", importingKind(kindGlobal, []byte{0x7f, 0}), "env.thing (global)"},
+		{"an import of an unknown kind", importingKind(9, nil), "unknown kind 9"},
+		{"a 64-bit memory", plugin(parts{limits: []byte{4, 2}}), "wasm32"},
+		{"a shared memory", plugin(parts{limits: []byte{3, 2, 2}}), "threads are not supported"},
+		{"a memory above the limit", plugin(parts{limits: cat([]byte{0}, uleb(17))}), "needs 1088 KiB of memory to start, its limit is 1 MiB"},
+		{"a memory beyond all bounds", plugin(parts{limits: cat([]byte{0}, uleb(1<<31))}), "more than 4 GiB"},
+		{"a missing export", noImports(func(w *wasm) { w.exports = append(w.exports[:2:2], w.exports[3]) }), "does not export wasmill_buffer"},
+		{"another version of the ABI", noImports(func(w *wasm) {
+			w.exports = w.exports[:1]
+			w.exportFn("wasmill_abi_v2", "", i32, i32const(2<<16))
+		}), "version 2 of the plugin ABI"},
+		{"an export that is not a function", noImports(func(w *wasm) { w.export(abi.ExportClose, kindMemory, 0) }), "exports wasmill_close as a memory"},
+		{"an export of no function", noImports(func(w *wasm) { w.export(abi.ExportClose, kindFunc, 99) }), "function 99, which does not exist"},
+		{"an export of another signature", noImports(func(w *wasm) {
+			w.exportFn(abi.ExportOpen, i32+i32, i64, i64const(0))
+		}), "exports wasmill_open as (i32, i32) -> i64; version 1 of the plugin ABI has (i32, i32) -> i32"},
+		{"an unknown import", importing("env", "abcdef", i32+f64, ""), "imports env.abcdef, which the host does not have"},
+		{"AssemblyScript's abort", importing("env", "abort", i32+i32+i32+i32, ""), "--use abort="},
+		{"an unknown import of our module", importing(abi.ImportModule, "launch_missiles", "", ""), "wasmill_v1.launch_missiles"},
+		{"an unknown function of WASI", importing(wasiModule, "fd_teleport", i32, i32), wasiModule + ".fd_teleport"},
+		{"the clock without a grant", importing(abi.ImportModule, abi.ImportNow, "", i64), `imports wasmill_v1.now, which needs the grant "clock"`},
+		{"randomness without a grant", importing(abi.ImportModule, abi.ImportRandom, i32+i32, ""), `grant "random"`},
+		{"secrets without a grant", importing(abi.ImportModule, abi.ImportSecretGet, i32+i32+i32+i32, i64), `grant "secret"`},
+		{"an import of another signature", importing(abi.ImportModule, abi.ImportLog, i32, ""), "imports wasmill_v1.log as (i32) -> (); the host has (i32, i32, i32) -> ()"},
+		{"a WASI import of another signature", importing(wasiModule, "fd_write", i64, i32), "the host has (i32, i32, i32, i32) -> i32"},
+		{"a name that is no text", importing("env", "\x1b[31m\xff\n", "", ""), "env.�[31m��"},
+		{"a body that is not valid code", plugin(parts{process: i32const(1)}), "is not a valid WebAssembly module"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := openHost(t, false)
+			_, err := h.Load(t.Context(), Spec{Name: "bad", Module: tc.module, Limits: Limits{Memory: 1 << 20}})
+			var refused *LoadError
+			if !errors.As(err, &refused) {
+				t.Fatalf("error is %v, want a LoadError", err)
+			}
+			if !strings.HasPrefix(err.Error(), `plugin "bad": `) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error is %q, want it to say %q", err, tc.want)
+			}
+		})
+	}
+
+	t.Run("a list of unknown imports names five", func(t *testing.T) {
+		w := new(wasm)
+		for _, name := range strings.Split("abcdefgh", "") {
+			w.importFunc("env", name, "", "")
+		}
+		_, err := openHost(t, false).Load(t.Context(), Spec{Name: "bad", Module: w.plugin(parts{}).bytes()})
+		if err == nil || !strings.Contains(err.Error(), "env.a, env.b, env.c, env.d, env.e and 3 more") {
+			t.Error(err)
+		}
+	})
+	t.Run("a pin that does not match", func(t *testing.T) {
+		_, err := openHost(t, false).Load(t.Context(), Spec{Name: "bad", Module: valid, SHA256: strings.Repeat("0", 64)})
+		if err == nil || !strings.Contains(err.Error(), "its pin is 0000") {
+			t.Error(err)
+		}
+	})
+	t.Run("an unknown grant", func(t *testing.T) {
+		_, err := openHost(t, false).Load(t.Context(), Spec{Name: "bad", Module: valid, Grants: []string{"network"}})
+		if err == nil || !strings.Contains(err.Error(), `the grant "network"`) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestLoadRefusesFiles(t *testing.T) {
+	dir := t.TempDir()
+	huge := filepath.Join(dir, "huge.wasm")
+	if err := os.WriteFile(huge, plugin(parts{}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(huge, maxModule+1); err != nil { // sparse
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, path, want string }{
+		{"one that is not there", filepath.Join(dir, "none.wasm"), "build the plugin first"},
+		{"a directory", dir, "is not a regular file"},
+		{"one above 64 MiB", huge, "is larger than 64 MiB"},
+		{"a device", os.DevNull, "is not a regular file"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := openHost(t, false).Load(t.Context(), Spec{Name: "bad", Path: tc.path})
+			var refused *LoadError
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), tc.want) || refused.Path != tc.path {
+				t.Errorf("error is %v, want a LoadError that says %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	t.Run("a generation knows its digest, size and load time", func(t *testing.T) {
+		module := plugin(parts{})
+		gen := load(t, Spec{Module: module})
+		if len(gen.Digest()) != 64 || gen.Size() != len(module) || gen.LoadTime() <= 0 || gen.Memory() != 0 {
+			t.Errorf("digest %q, size %d, load time %s, memory %d", gen.Digest(), gen.Size(), gen.LoadTime(), gen.Memory())
+		}
+		load(t, Spec{Module: module, SHA256: strings.ToUpper(gen.Digest())}) // a pin in capitals
+	})
+	t.Run("granted imports are there", func(t *testing.T) {
+		w := new(wasm)
+		w.importFunc(abi.ImportModule, abi.ImportNow, "", i64)
+		w.importFunc(abi.ImportModule, abi.ImportRandom, i32+i32, "")
+		w.importFunc(abi.ImportModule, abi.ImportSecretGet, i32+i32+i32+i32, i64)
+		start(t, load(t, Spec{Module: w.plugin(parts{}).bytes(), Grants: []string{"secret", "clock", "random", "clock"}}))
+	})
+	t.Run("loads of one module at once all succeed", func(t *testing.T) {
+		h := openHost(t, false)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				gen, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{})})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				i, err := gen.NewInstance(t.Context(), InstanceSpec{Pipeline: "p"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				i.Discard()
+				if err := gen.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+	t.Run("a cancelled load is not the module's fault", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		h := openHost(t, false)
+		h.compiling <- struct{}{} // another load is compiling
+		_, err := h.Load(ctx, Spec{Name: "test", Module: plugin(parts{})})
+		<-h.compiling
+		var refused *LoadError
+		if !errors.Is(err, context.Canceled) || errors.As(err, &refused) {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("a closed host loads nothing", func(t *testing.T) {
+		h := New(Options{})
+		if _, err := h.Load(t.Context(), Spec{Module: plugin(parts{})}); !errors.Is(err, ErrClosed) {
+			t.Errorf("error is %v, want ErrClosed", err)
+		}
+		if err := h.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCompileCache(t *testing.T) {
+	open := func(t *testing.T, dir string, log *bytes.Buffer) *Host {
+		t.Helper()
+		h := New(Options{CacheDir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err := h.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := h.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		return h
+	}
+	entries := func(t *testing.T, dir string) []string {
+		t.Helper()
+		list, err := filepath.Glob(filepath.Join(dir, "wazero-*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	spec := Spec{Name: "test", Module: plugin(parts{})}
+
+	t.Run("its directory is private, and keeps what was compiled", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "a", "cache")
+		if _, err := open(t, dir, &bytes.Buffer{}).Load(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("mode is %v (%v), want 0700", info.Mode(), err)
+		}
+		if list := entries(t, dir); len(list) != 1 {
+			t.Errorf("entries are %q, want one", list)
+		}
+	})
+	t.Run("a directory that others can write is refused", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o770); err != nil {
+			t.Fatal(err)
+		}
+		err := New(Options{CacheDir: dir}).Open(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "chmod 700 "+dir) {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("a file in its place is refused", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "cache")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := New(Options{CacheDir: file}).Open(t.Context()); err == nil {
+			t.Error("no error")
+		}
+	})
+	t.Run("a broken entry does not keep a plugin from loading", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cache")
+		if _, err := open(t, dir, &bytes.Buffer{}).Load(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries(t, dir) {
+			if err := os.Truncate(e, 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log := &bytes.Buffer{}
+		gen, err := open(t, dir, log).Load(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, gen)
+		if !strings.Contains(log.String(), "compile cache is not usable") {
+			t.Errorf("log is %q", log)
+		}
+	})
+	t.Run("a directory that cannot be written does not either", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cache")
+		log := &bytes.Buffer{}
+		h := open(t, dir, log)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		gen, err := h.Load(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, gen)
+	})
+	t.Run("the second load of a Go plugin comes from it", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cache")
+		first, err := open(t, dir, &bytes.Buffer{}).Load(t.Context(), goSpec(t, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := open(t, dir, &bytes.Buffer{}).Load(t.Context(), goSpec(t, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("compiled in %s, from the cache in %s", first.LoadTime(), second.LoadTime())
+		if second.LoadTime() > first.LoadTime()/2 {
+			t.Errorf("%s from the cache after %s compiled", second.LoadTime(), first.LoadTime())
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	t.Run("a generation with an instance closes with the instance", func(t *testing.T) {
+		h := openHost(t, false)
+		gen, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := start(t, gen)
+		if err := gen.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 1), &abi.Result{}); err != nil {
+			t.Errorf("the running instance must go on: %v", err)
+		}
+		if _, err := gen.NewInstance(t.Context(), InstanceSpec{}); !errors.Is(err, ErrClosed) {
+			t.Errorf("a new instance of a closed generation: %v, want ErrClosed", err)
+		}
+		i.Discard()
+		gen.mu.Lock()
+		closed := gen.mu.closed
+		gen.mu.Unlock()
+		if !closed || gen.Memory() != 0 {
+			t.Errorf("closed %v, memory %d after the last instance", closed, gen.Memory())
+		}
+		if err := gen.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a host says which plugin still has instances", func(t *testing.T) {
+		h := New(Options{})
+		if err := h.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		gen, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := start(t, gen)
+		if err := h.Close(t.Context()); err == nil || !strings.Contains(err.Error(), `"test" still has 1 instances`) {
+			t.Errorf("error is %v", err)
+		}
+		i.Discard()
+		if err := h.Close(t.Context()); err != nil {
+			t.Errorf("the second Close: %v", err)
+		}
+	})
+}
+
+// FuzzInspect shows that the inspector survives any bytes, and that what it
+// lets pass never harms the compiler's caller.
+func FuzzInspect(f *testing.F) {
+	w := new(wasm)
+	w.importFunc(wasiModule, "fd_write", i32+i32+i32+i32, i32)
+	w.custom = 10
+	full := w.plugin(parts{}).bytes()
+	f.Add(full)
+	for i := range full {
+		f.Add(full[:i])
+	}
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		m, err := inspect(b)
+		if err != nil {
+			return
+		}
+		_ = m.check([]string{"clock", "random", "secret"}, 1<<20)
+	})
+}

@@ -137,8 +137,13 @@ func (l *Lease) acquire(ctx context.Context) (sent time.Time, err error) {
 	t := l.b.cfg.timing
 	// Plain subscriptions see every write to the subject, refused ones too: a
 	// hint to read, nothing more.
-	hints := make(chan *nats.Msg, 16)
-	sub, err := l.b.nc.ChanSubscribe(l.subject(), hints)
+	hints := make(chan struct{}, 1)
+	sub, err := l.b.nc.Subscribe(l.subject(), func(*nats.Msg) {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	})
 	if err != nil {
 		return sent, fmt.Errorf("watch: %w", err)
 	}
@@ -187,7 +192,7 @@ func (l *Lease) acquire(ctx context.Context) (sent time.Time, err error) {
 }
 
 // pause waits for d, a hint, or the end of ctx.
-func pause(ctx context.Context, d time.Duration, hints <-chan *nats.Msg) error {
+func pause(ctx context.Context, d time.Duration, hints <-chan struct{}) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

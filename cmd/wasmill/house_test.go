@@ -74,8 +74,8 @@ var house = map[string][]string{
 
 	// Wiring.
 	"cmd/wasmill": {
-		"runtime/…", "plugins/…", "host", "sdk/abi",
-		"github.com/spf13/cobra", "golang.org/x/term", "golang.org/x/sys", "github.com/nats-io/nats.go",
+		"runtime/…", "plugins/…", "host", "sdk/abi", "sdk/jsonptr",
+		"github.com/spf13/cobra", "golang.org/x/term", "golang.org/x/sync", "golang.org/x/sys", "github.com/nats-io/nats.go",
 	},
 }
 

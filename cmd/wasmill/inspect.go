@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/status"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// inspection is what "plugins inspect -o json" prints.
+type inspection struct {
+	Source string `json:"source"`
+	ABI    string `json:"abi"`
+	host.Description
+	Running *status.Plugin `json:"running,omitempty"`
+}
+
+func (a *app) pluginsInspectCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect FILE|NAME",
+		Short: "Show what a module needs and offers: a file, a built-in one, or one of the running instance",
+		Args:  exactly("FILE or NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			var out inspection
+			module, source, err := a.module(args[0])
+			if errors.Is(err, fs.ErrNotExist) && !looksLikePath(args[0]) {
+				out.Running, module, source, err = a.runningModule(c, args[0])
+			}
+			if err != nil {
+				return err
+			}
+			out.Source = source
+			if out.Description, err = host.Inspect(module); err != nil {
+				return invalid("plugins inspect: %s %w", source, err)
+			}
+			out.ABI = abiOf(out.Description)
+			if a.json() {
+				return a.printJSON(out)
+			}
+			return a.printInspection(out)
+		},
+	}
+}
+
+func looksLikePath(s string) bool { return strings.ContainsAny(s, "/\\.") }
+
+// module reads a file, or an embedded plugin as "builtin:NAME".
+func (a *app) module(name string) (module []byte, source string, err error) {
+	if b, ok := strings.CutPrefix(name, "builtin:"); ok {
+		m, ok := a.builtins[b]
+		if !ok {
+			return nil, "", invalid("plugins inspect: there is no built-in plugin %q: there are %s", b, strings.Join(a.builtinNames(), ", "))
+		}
+		return m, name, nil
+	}
+	module, err = os.ReadFile(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("plugins inspect: %w", &notAFile{fileError("read", name, err), err})
+	}
+	return module, name, nil
+}
+
+// notAFile keeps the cause beside the readable error.
+type notAFile struct{ shown, cause error }
+
+func (e *notAFile) Error() string   { return e.shown.Error() }
+func (e *notAFile) Unwrap() []error { return []error{e.shown, e.cause} }
+
+// runningModule finds a plugin of the running instance by name and reads the
+// module from where the instance has it.
+func (a *app) runningModule(c *cobra.Command, name string) (*status.Plugin, []byte, string, error) {
+	cl, err := a.client()
+	if err != nil {
+		return nil, nil, "", err
+	}
+	p, err := cl.Plugin(c.Context(), name)
+	if err != nil {
+		if m, ok := a.builtins[name]; ok {
+			return nil, m, "builtin:" + name, nil
+		}
+		return nil, nil, "", fmt.Errorf("plugins inspect: %q is no file, and no running plugin: %w", name, err)
+	}
+	module, source, err := a.module(p.Source)
+	return &p, module, source, err
+}
+
+func abiOf(d host.Description) string {
+	for _, e := range d.Exports {
+		if v, ok := strings.CutPrefix(e.Name, "wasmill_abi_v"); ok {
+			return "version " + v
+		}
+	}
+	return "none (" + abi.ExportABI + " is not exported)"
+}
+
+func (a *app) printInspection(in inspection) error {
+	grants := strings.Join(in.Grants, ", ")
+	if grants == "" {
+		grants = "none"
+	}
+	verdict := a.paint(a.stdout, green, "can be loaded")
+	if in.Problem != "" {
+		verdict = a.paint(a.stdout, red, "cannot be loaded: ") + clean(in.Problem)
+	}
+	running := ""
+	if p := in.Running; p != nil {
+		running = fmt.Sprintf("generation %d (%s) in %s", p.Generation.Number, short(p.Generation.Digest), strings.Join(p.Pipelines, ", "))
+		if p.Generation.Digest != in.Digest {
+			running += "; the file is a different module"
+		}
+	}
+	if err := a.fields(
+		"module", in.Source,
+		"sha256", in.Digest,
+		"size", size(in.Size),
+		"ABI", in.ABI,
+		"grants needed", grants,
+		"starts with", size(in.Memory)+" of memory",
+		"running", running,
+		"verdict", verdict,
+	); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		title string
+		list  []host.ExternFunc
+	}{{"imports", in.Imports}, {"exports", in.Exports}} {
+		a.printf("\n%s\n", part.title)
+		pairs := []string{}
+		for _, f := range part.list {
+			pairs = append(pairs, "  "+clean(f.Name), f.Type)
+		}
+		if err := a.fields(pairs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

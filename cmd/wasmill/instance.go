@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/admin"
+	"github.com/wasmill/wasmill/runtime/broker"
+	"github.com/wasmill/wasmill/runtime/config"
+	"github.com/wasmill/wasmill/runtime/engine"
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/metrics"
+	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/reload"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+// drainTimeout is how long pipelines may finish what is in flight at the end.
+const drainTimeout = 30 * time.Second
+
+// instance is one running Wasmill: the rooms wired together. They open in the
+// order of the fields and close in the opposite one, but for the admin
+// endpoint, which answers until everything else is closed.
+type instance struct {
+	plan    *plan.Plan
+	metrics *metrics.Metrics
+	broker  *broker.Broker
+	host    *host.Host
+	engine  *engine.Engine
+	admin   *admin.Server // nil when [admin] listen is ""
+	watch   *reload.Watcher
+	log     *slog.Logger
+}
+
+// open starts everything that a plan asks for. What fails is closed again.
+func (a *app) open(ctx context.Context, p *plan.Plan, log *slog.Logger) (_ *instance, err error) {
+	in := &instance{plan: p, metrics: metrics.New(), log: log}
+	defer func() {
+		if err != nil {
+			// What was open is closed quietly; err says why.
+			_ = in.close()
+		}
+	}()
+	listener := event.Tee(in.metrics.Listener(), logListener(log))
+	bc, err := brokerConfig(p)
+	if err != nil {
+		return nil, err
+	}
+	b := broker.New(bc, broker.Options{Log: log, Listener: listener})
+	if err := b.Open(ctx); err != nil {
+		return nil, err
+	}
+	in.broker = b
+	if in.host, err = a.openHost(ctx, log); err != nil {
+		return nil, err
+	}
+	in.engine = engine.New(engine.Deps{
+		Broker: b, Host: in.host, Builtins: a.builtins, Listener: listener, Log: log,
+		Version: a.version, DrainTimeout: drainTimeout,
+	})
+	in.metrics.SetStatus(in.engine.Status)
+	if err := in.openAdmin(ctx, a.version, a.reloadConfig(in)); err != nil {
+		return nil, err
+	}
+	if err := in.engine.Open(ctx, p); err != nil {
+		var env *broker.EnvError
+		if errors.As(err, &env) || ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, &exitError{exitInvalid, err}
+	}
+	return in, nil
+}
+
+// watchFiles applies changes of the TOML file and of modules from now on.
+func (in *instance) watchFiles(ctx context.Context, builtins []string) error {
+	w := reload.New(reload.Options{
+		File: in.plan.File, Builtins: builtins, Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
+		Log: in.log, Listener: event.Tee(in.metrics.Listener()),
+	})
+	if err := w.Open(ctx); err != nil {
+		return environment("watch %s: %w", in.plan.Dir, err)
+	}
+	in.watch = w
+	return nil
+}
+
+// close drains the pipelines and closes every room. The first failure counts;
+// the rooms behind it are closed all the same.
+func (in *instance) close() error {
+	var errs []error
+	keep := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("close the %s: %w", what, err))
+		}
+	}
+	if in.watch != nil {
+		in.watch.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout+10*time.Second)
+	defer cancel()
+	if in.engine != nil {
+		keep("engine", in.engine.Close(ctx))
+	}
+	if in.admin != nil {
+		keep("admin endpoint", in.admin.Close())
+	}
+	if in.host != nil {
+		keep("host", in.host.Close(ctx))
+	}
+	if in.broker != nil {
+		keep("broker", in.broker.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (a *app) openHost(ctx context.Context, log *slog.Logger) (*host.Host, error) {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	h := host.New(host.Options{CacheDir: dir, Log: log})
+	if err := h.Open(ctx); err != nil {
+		return nil, environment("module cache: %w: name another directory with WASMILL_CACHE", err)
+	}
+	return h, nil
+}
+
+// cacheDir is where compiled modules are kept between runs.
+func (a *app) cacheDir() (string, error) {
+	if dir := a.getenv("WASMILL_CACHE"); dir != "" {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return "", environment("module cache: WASMILL_CACHE=%s: %w", dir, err)
+		}
+		return abs, nil
+	}
+	base, err := os.UserCacheDir() // $XDG_CACHE_HOME, or the system's place
+	if err != nil {
+		return "", environment("module cache: %w: name a directory with WASMILL_CACHE", err)
+	}
+	return filepath.Join(base, "wasmill", "modules"), nil
+}
+
+func brokerConfig(p *plan.Plan) (broker.Config, error) {
+	s := &p.Server
+	password, err := s.Password.Resolve(p.Dir)
+	if err != nil {
+		return broker.Config{}, invalid("%s: [server] password: %w", p.File, err)
+	}
+	token, err := s.Token.Resolve(p.Dir)
+	if err != nil {
+		return broker.Config{}, invalid("%s: [server] token: %w", p.File, err)
+	}
+	return broker.Config{
+		StoreDir: s.StoreDir, Listen: s.Listen, Durability: s.Durability, MaxStore: s.MaxStore,
+		URL: s.URL, User: s.User, Password: password, Token: token, Credentials: s.Credentials,
+		TLS: broker.TLSConfig{CA: s.TLS.CA, Cert: s.TLS.Cert, Key: s.TLS.Key},
+	}, nil
+}
+
+// openAdmin listens before the plugins are loaded, so that /readyz can say
+// "not yet" and a busy port is known at once.
+func (in *instance) openAdmin(ctx context.Context, version string, reloadNow func(context.Context) ([]plan.Change, error)) error {
+	if in.plan.Admin.Listen == "" {
+		return nil
+	}
+	token, err := in.plan.Admin.Token.Resolve(in.plan.Dir)
+	if err != nil {
+		return invalid("%s: [admin] token: %w", in.plan.File, err)
+	}
+	b := in.broker
+	s, err := admin.New(admin.Config{Listen: in.plan.Admin.Listen, Token: token}, admin.Deps{
+		Status:    in.engine.Status,
+		Pipelines: in.engine,
+		Plugins:   in.engine,
+		Topics:    b,
+		Publisher: func(ctx context.Context, topic string) (admin.Publisher, error) {
+			p, err := b.NewPublisher(ctx, topic)
+			if err != nil {
+				return nil, err
+			}
+			return topicPublisher{p}, nil
+		},
+		DeadLetters: in.engine.DeadLetters(),
+		Reload:      reloadNow,
+		Metrics:     in.metrics.Handler(),
+		StatusOf:    httpStatus,
+		Version:     version,
+		Log:         in.log,
+	})
+	if err != nil {
+		return &exitError{exitInvalid, fmt.Errorf("%s: %w", in.plan.File, err)}
+	}
+	if err := s.Open(ctx); err != nil {
+		return err
+	}
+	in.admin = s
+	return nil
+}
+
+// topicPublisher is a broker's publisher with an end to its patience: a topic
+// that is full must become an error of the request, not a hanging one.
+type topicPublisher struct{ p *broker.Publisher }
+
+func (t topicPublisher) Add(ctx context.Context, m *event.Output) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	defer cancel()
+	pos, err := t.p.Add(ctx, m)
+	return pos, t.explain(err)
+}
+
+func (t topicPublisher) Flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	defer cancel()
+	return t.explain(t.p.Flush(ctx))
+}
+
+// Close ends without waiting: Flush has said what is stored.
+func (t topicPublisher) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return t.p.Close(ctx)
+}
+
+func (t topicPublisher) explain(err error) error {
+	if why := t.p.Err(); errors.Is(err, context.DeadlineExceeded) && why != "" {
+		return fmt.Errorf("the topic does not store messages at the moment: %s", why)
+	}
+	return err
+}
+
+// publishPatience is how long a publish request waits for a topic.
+const publishPatience = 20 * time.Second
+
+// httpStatus maps what the engine and the broker say to what HTTP says.
+func httpStatus(err error) int {
+	var findings config.Findings
+	var load *host.LoadError
+	var refused *event.RefusedError
+	var fault *host.Fault
+	switch {
+	case errors.Is(err, engine.ErrNotFound), errors.Is(err, broker.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby):
+		return http.StatusConflict
+	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed):
+		return http.StatusServiceUnavailable
+	case errors.As(err, &findings), errors.As(err, &load), errors.As(err, &refused), errors.As(err, &fault):
+		return http.StatusUnprocessableEntity
+	}
+	return 0
+}
+
+// reloadConfig reads the TOML file again and applies it; a file that does not
+// validate changes nothing (invariant A8).
+func (a *app) reloadConfig(in *instance) func(context.Context) ([]plan.Change, error) {
+	return func(ctx context.Context) ([]plan.Change, error) {
+		cfg, err := config.Load(in.plan.File, a.builtinNames()...)
+		if err != nil {
+			return nil, err
+		}
+		p, err := plan.From(cfg, in.plan.File)
+		if err != nil {
+			return nil, err
+		}
+		return in.engine.Apply(ctx, p)
+	}
+}
+
+func (a *app) builtinNames() []string { return slices.Sorted(maps.Keys(a.builtins)) }
+
+// waitReady returns when every pipeline runs, or what keeps one from it after
+// the time is up. Pipelines start on their own, so it is no failure then.
+func (in *instance) waitReady(ctx context.Context, timeout time.Duration) (status.Status, bool) {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if st := in.engine.Status(ctx); st.Ready {
+			return st, true
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return in.engine.Status(ctx), false
+		case <-ctx.Done():
+			return in.engine.Status(context.WithoutCancel(ctx)), false
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/plugins/build"
+	"github.com/wasmill/wasmill/plugins/scaffold"
+)
+
+func (a *app) newCmd() *cobra.Command {
+	var lang string
+	create := func(what string, make func(dir, name string) error) *cobra.Command {
+		c := &cobra.Command{
+			Use:   what + " NAME",
+			Short: "Start a " + what + " in a new directory NAME",
+			Args:  exactly("NAME"),
+			RunE: func(_ *cobra.Command, args []string) error {
+				if lang != "go" {
+					return invalid("new %s: --lang %q: this version knows go", what, lang)
+				}
+				dir, name := args[0], filepath.Base(filepath.Clean(args[0]))
+				if err := make(dir, name); err != nil {
+					var pe *fs.PathError
+					if errors.As(err, &pe) && !errors.Is(err, fs.ErrExist) {
+						return environment("new %s: %w", what, err)
+					}
+					return invalid("new %s: %w", what, err)
+				}
+				if a.json() {
+					return a.printJSON(map[string]string{"directory": dir, "name": name})
+				}
+				a.note("%s %s is in %s. Next:\n  cd %s\n  wasmill build\n  wasmill run", what, name, dir, dir)
+				return nil
+			},
+		}
+		c.Flags().StringVar(&lang, "lang", "go", "`language` of the plugin")
+		return c
+	}
+	return a.group("new", "Start a plugin or a project; works offline",
+		create("plugin", scaffold.Plugin), create("project", scaffold.Project))
+}
+
+func (a *app) buildCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "build [DIR]",
+		Short: "Compile the plugins of a directory, with the compiler of their language",
+		Args:  exactly("[DIR]"),
+		RunE: func(c *cobra.Command, args []string) error {
+			dir := "."
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			cache, err := a.cacheDir()
+			if err != nil {
+				return err
+			}
+			b := build.Builder{Out: a.stderr, CacheDir: cache}
+			modules, err := b.All(c.Context(), dir)
+			if err != nil {
+				return fmt.Errorf("build: %w", err)
+			}
+			if a.json() {
+				return a.printJSON(map[string][]string{"modules": modules})
+			}
+			for _, m := range modules {
+				a.printf("%s\n", relative(m))
+			}
+			return nil
+		},
+	}
+}
+
+// relative shortens a path below the working directory.
+func relative(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/runtime/admin"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+func (a *app) pipelinesCmd() *cobra.Command {
+	return a.group("pipelines", "List, show, pause, resume and reset pipelines",
+		a.pipelinesListCmd(), a.pipelinesShowCmd(),
+		a.pipelineVerb("pause", "Stop a pipeline from fetching; what it holds is finished", "paused", (*admin.Client).Pause),
+		a.pipelineVerb("resume", "Let a paused or halted pipeline go on", "resumed", (*admin.Client).Resume),
+		a.pipelinesResetCmd(),
+	)
+}
+
+func (a *app) pipelinesListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the pipelines", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			list, err := cl.Pipelines(c.Context())
+			if err != nil {
+				return fmt.Errorf("pipelines list: %w", err)
+			}
+			if a.json() {
+				return a.printJSON(list)
+			}
+			return a.printPipelines(list)
+		},
+	}
+}
+
+func (a *app) pipelinesShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show everything about one pipeline", Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			p, err := cl.Pipeline(c.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("pipelines show: %w", err)
+			}
+			if a.json() {
+				return a.printJSON(p)
+			}
+			return a.printPipeline(p)
+		},
+	}
+}
+
+func (a *app) printPipeline(p status.Pipeline) error {
+	outs := make([]string, 0, len(p.Outputs))
+	for _, name := range sortedKeys(p.Outputs) {
+		outs = append(outs, name+"="+p.Outputs[name])
+	}
+	faults := make([]string, 0, len(p.Faults))
+	for _, kind := range sortedKeys(p.Faults) {
+		faults = append(faults, fmt.Sprintf("%s %s", kind, count(p.Faults[kind])))
+	}
+	blocked := make([]string, 0, len(p.Backpressure))
+	for _, reason := range sortedKeys(p.Backpressure) {
+		d := time.Duration(p.Backpressure[reason] * float64(time.Second))
+		blocked = append(blocked, fmt.Sprintf("%s %s", reason, d.Round(time.Millisecond)))
+	}
+	return a.fields(
+		"pipeline", p.Name,
+		"state", a.state(p.State),
+		"reason", clean(p.Reason),
+		"from", p.From,
+		"stages", strings.Join(p.Stages, " → "),
+		"outputs", strings.Join(outs, ", "),
+		"delivery", p.Delivery,
+		"partitions", fmt.Sprint(p.Partitions),
+		"lag", count(p.Lag),
+		"finished up to", fmt.Sprint(p.AckedSeq),
+		"events in", count(p.In),
+		"events out", count(p.Out),
+		"dropped", count(p.Dropped),
+		"retried", count(p.Retried),
+		"dead-lettered", count(p.DeadLettered),
+		"faults", strings.Join(faults, ", "),
+		"in flight", fmt.Sprintf("%s events, %s", count(p.InFlight), size(p.InFlightBytes)),
+		"backpressure", strings.Join(blocked, ", "),
+		"restarts", fmt.Sprint(p.Restarts),
+		"last error", clean(p.LastError),
+	)
+}
+
+func (a *app) pipelineVerb(verb, about, done string, call func(*admin.Client, context.Context, string) (status.Pipeline, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " NAME", Short: about, Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			p, err := call(cl, c.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("pipelines %s: %w", verb, err)
+			}
+			if a.json() {
+				return a.printJSON(p)
+			}
+			a.note("pipeline %s is %s", p.Name, done)
+			return nil
+		},
+	}
+}
+
+func (a *app) pipelinesResetCmd() *cobra.Command {
+	var to string
+	var yes bool
+	c := &cobra.Command{
+		Use:   "reset NAME --to all|new|seq:N|TIME",
+		Short: "Make a pipeline go on at another place of its topic",
+		Long: "Make a pipeline go on at another place of its topic. Going back publishes outputs\n" +
+			"again; going forward leaves events out. TIME is RFC 3339.",
+		Args: exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if to == "" {
+				return invalid("pipelines reset: --to is missing: all, new, seq:N or an RFC 3339 time")
+			}
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(yes, fmt.Sprintf("pipelines reset %s to %s", args[0], to)); err != nil {
+				return err
+			}
+			done, err := cl.Reset(c.Context(), args[0], to)
+			if err != nil {
+				return fmt.Errorf("pipelines reset: %w", err)
+			}
+			if a.json() {
+				return a.printJSON(done)
+			}
+			a.note("pipeline %s goes on at sequence %d", done.Pipeline, done.NextSeq)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "`where` to go on: all, new, seq:N or an RFC 3339 time")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+func (a *app) runCmd() *cobra.Command {
+	var logFormat, logLevel string
+	c := &cobra.Command{
+		Use:   "run [FILE]",
+		Short: "Run what a TOML file says until it is stopped",
+		Long: "Run what a TOML file (default wasmill.toml) says. The first SIGINT or SIGTERM\n" +
+			"finishes what is in flight and exits 0, a second exits at once. SIGHUP, or a\n" +
+			"change of the file or of a module, reloads without a stop.",
+		Args: exactly("[FILE]"),
+		RunE: func(c *cobra.Command, args []string) error {
+			log, err := newLogger(a.stderr, logFormat, logLevel)
+			if err != nil {
+				return err
+			}
+			begin := time.Now()
+			tuneMemory(a.getenv)
+			p, err := a.load(a.file(args))
+			if err != nil {
+				return err
+			}
+			in, err := a.open(c.Context(), p, log)
+			if err != nil {
+				return err
+			}
+			if err := in.watchFiles(c.Context(), a.builtinNames()); err != nil {
+				_ = in.close() // err says what is wrong
+				return err
+			}
+			st, ready := in.waitReady(c.Context(), 10*time.Second)
+			a.banner(in, st, ready, time.Since(begin))
+			debug.FreeOSMemory() // what compiling the modules took
+			in.serve(c.Context())
+			a.note("draining; a second signal exits at once")
+			return in.close()
+		},
+	}
+	c.Flags().StringVar(&logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
+	c.Flags().StringVar(&logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
+	return c
+}
+
+// serve waits for the end and reloads at SIGHUP.
+func (in *instance) serve(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			in.watch.Trigger()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tuneMemory keeps the resident set near what is in use. The runtime's live
+// heap is small (a few MiB) beside what passes through it, so the default of
+// letting the heap double costs little; but a burst would leave the heap at its
+// peak for minutes. The soft limit makes the collector work harder, and return
+// pages sooner, only when the process is larger than a quiet one ever is.
+// GOGC and GOMEMLIMIT, when set, are the operator's word.
+func tuneMemory(getenv func(string) string) {
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
+}
+
+const (
+	gcPercent       = 100
+	softMemoryLimit = 96 << 20
+)
+
+// banner says on stderr what runs and where to find it.
+func (a *app) banner(in *instance, st status.Status, ready bool, took time.Duration) {
+	p := in.plan
+	url := st.Server.URL
+	if url == "" {
+		url = "in this process only"
+	}
+	a.note("%s %s, %s", a.paint(a.stderr, cyan, "wasmill"), a.version, p.File)
+	a.note("  topics     %s (%s)", url, st.Server.Mode)
+	a.note("  durability %s: %s", st.Server.Durability, st.Server.LossWindow)
+	if in.admin != nil {
+		a.note("  admin      %s", in.admin.URL())
+	}
+	for i := range p.Pipelines {
+		a.note("  pipeline   %s", flow(&p.Pipelines[i]))
+	}
+	if len(p.Pipelines) == 0 {
+		a.note("  no pipelines")
+	}
+	if ready {
+		a.note("  %s in %d ms", a.paint(a.stderr, green, "ready"), took.Milliseconds())
+		return
+	}
+	for _, problem := range st.Problems {
+		a.note("  %s %s", a.paint(a.stderr, yellow, "not ready yet:"), problem)
+	}
+}
+
+// flow describes a pipeline in one line.
+func flow(p *plan.Pipeline) string {
+	topics := make([]string, 0, len(p.Outputs))
+	for _, o := range p.Outputs {
+		if o.Topic != "" {
+			topics = append(topics, o.Topic)
+		}
+	}
+	return fmt.Sprintf("%s: %s → %s → %s", p.Name, p.From, strings.Join(p.Stages, " → "), strings.Join(topics, ", "))
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show server, topics, plugins and pipelines at a glance",
+		Args:  exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.client()
+			if err != nil {
+				return err
+			}
+			st, err := cl.Status(c.Context())
+			if err != nil {
+				return fmt.Errorf("status: %w", err)
+			}
+			if a.json() {
+				return a.printJSON(st)
+			}
+			return a.printStatus(cl.URL(), st)
+		},
+	}
+}
+
+func (a *app) printStatus(url string, st status.Status) error {
+	ready := a.paint(a.stdout, green, "ready")
+	if !st.Ready {
+		ready = a.paint(a.stdout, red, "not ready")
+	}
+	server := st.Server.Mode
+	if st.Server.URL != "" {
+		server += " " + st.Server.URL
+	}
+	store := ""
+	if st.Server.StoreDir != "" {
+		store = fmt.Sprintf("%s, %s used", st.Server.StoreDir, size(st.Server.StoreBytes))
+		if st.Server.MaxStore > 0 {
+			store += " of " + size(st.Server.MaxStore)
+		}
+	}
+	err := a.fields(
+		"wasmill", fmt.Sprintf("%s %s, %s, up %s", st.Version, st.State, ready, time.Since(st.Started).Round(time.Second)),
+		"config", st.Config,
+		"admin", url,
+		"server", server,
+		"store", store,
+		"durability", fmt.Sprintf("%s: %s", st.Server.Durability, st.Server.LossWindow),
+	)
+	if err != nil {
+		return err
+	}
+	for _, p := range st.Problems {
+		a.printf("%s %s\n", a.paint(a.stdout, red, "problem:"), clean(p))
+	}
+	for _, section := range []func() error{
+		func() error { return a.printPipelines(st.Pipelines) },
+		func() error { return a.printPlugins(st.Plugins) },
+		func() error { return a.printTopics(st.Topics) },
+	} {
+		a.printf("\n")
+		if err := section(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) printPipelines(list []status.Pipeline) error {
+	if len(list) == 0 {
+		a.printf("no pipelines\n")
+		return nil
+	}
+	rows := make([][]string, len(list))
+	for i, p := range list {
+		rows[i] = []string{
+			p.Name, a.state(p.State), p.From + " → " + strings.Join(p.Stages, " → ") + " → " + outputs(p),
+			count(p.Lag), count(p.In), count(p.Out), count(p.Dropped), count(p.Retried), count(p.DeadLettered), count(p.InFlight),
+		}
+	}
+	return a.table([]string{"PIPELINE", a.heading("STATE"), "FLOW", "LAG", "IN", "OUT", "DROPPED", "RETRIED", "DEAD", "IN FLIGHT"}, rows)
+}
+
+// outputs names the topics a pipeline publishes to, the default one first.
+func outputs(p status.Pipeline) string {
+	topics := []string{}
+	if t := p.Outputs["default"]; t != "" {
+		topics = append(topics, t)
+	}
+	for _, name := range sortedKeys(p.Outputs) {
+		if name != "default" {
+			topics = append(topics, p.Outputs[name])
+		}
+	}
+	return strings.Join(topics, ", ")
+}
+
+func (a *app) printPlugins(list []status.Plugin) error {
+	if len(list) == 0 {
+		a.printf("no plugins\n")
+		return nil
+	}
+	rows := make([][]string, len(list))
+	for i, p := range list {
+		g := p.Generation
+		rows[i] = []string{
+			p.Name, p.Source, strings.Join(p.Pipelines, ", "), fmt.Sprint(g.Number), short(g.Digest), g.Origin,
+			age(g.Loaded, time.Now()), size(g.Size), size(g.Memory),
+		}
+	}
+	return a.table([]string{"PLUGIN", "SOURCE", "PIPELINES", "GENERATION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "MEMORY"}, rows)
+}
+
+func (a *app) printTopics(list []status.Topic) error {
+	if len(list) == 0 {
+		a.printf("no topics\n")
+		return nil
+	}
+	rows := make([][]string, len(list))
+	for i, t := range list {
+		rows[i] = []string{
+			t.Name, clip(strings.Join(t.Subjects, " "), 48), count(t.Messages), size(t.Bytes),
+			fmt.Sprintf("%d–%d", t.FirstSeq, t.LastSeq), age(t.LastTime, time.Now()),
+		}
+	}
+	return a.table([]string{"TOPIC", "SUBJECTS", "MESSAGES", "BYTES", "SEQUENCES", "LAST"}, rows)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wasmill/wasmill/runtime/config"
+	"github.com/wasmill/wasmill/runtime/engine"
+	"github.com/wasmill/wasmill/runtime/plan"
+)
+
+// validation is what "validate -o json" prints.
+type validation struct {
+	File      string   `json:"file"`
+	Valid     bool     `json:"valid"`
+	Findings  []string `json:"findings"`
+	Topics    int      `json:"topics"`
+	Plugins   int      `json:"plugins"`
+	Pipelines int      `json:"pipelines"`
+}
+
+func (a *app) validateCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate [FILE]",
+		Short: "Check a TOML file and load every plugin without running anything",
+		Args:  exactly("[FILE]"),
+		RunE: func(c *cobra.Command, args []string) error {
+			file := a.file(args)
+			p, err := a.load(file)
+			if err == nil {
+				err = a.checkPlugins(c, p)
+			}
+			if err != nil && exitCode(err) != exitInvalid {
+				return err
+			}
+			out := validation{File: file, Valid: err == nil, Findings: []string{}}
+			if err != nil {
+				out.Findings = lines(err)
+			}
+			if p != nil {
+				out.Topics, out.Plugins, out.Pipelines = len(p.Topics), len(p.Plugins), len(p.Pipelines)
+			}
+			if a.json() {
+				if err := a.printJSON(out); err != nil {
+					return err
+				}
+				if err != nil {
+					return &exitError{exitInvalid, errSilent}
+				}
+				return nil
+			}
+			var findings config.Findings
+			switch {
+			case errors.As(err, &findings):
+				return err
+			case err != nil:
+				return &exitError{exitInvalid, err}
+			}
+			a.printf("%s is valid: %s, %s, %s\n", file, plural(out.Topics, "topic"), plural(out.Plugins, "plugin"), plural(out.Pipelines, "pipeline"))
+			return nil
+		},
+	}
+}
+
+// checkPlugins loads and opens every plugin as a run would.
+func (a *app) checkPlugins(c *cobra.Command, p *plan.Plan) error {
+	h, err := a.openHost(c.Context(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	err = engine.Check(c.Context(), h, a.builtins, p)
+	if err != nil && c.Context().Err() == nil {
+		err = &exitError{exitInvalid, err}
+	}
+	return errors.Join(err, h.Close(c.Context()))
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (a *app) schemaCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of the TOML file, for editors",
+		Long: "Print the JSON Schema of the TOML file. Save it as wasmill.schema.json; a first\n" +
+			"line \"#:schema wasmill.schema.json\" makes editors use it.",
+		Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			schema, err := config.Schema()
+			if err != nil {
+				return fmt.Errorf("schema: %w", err)
+			}
+			a.printf("%s\n", schema)
+			return nil
+		},
+	}
+}

@@ -47,7 +47,7 @@ func (b *Builder) Build(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := b.build(ctx, dir, module); err != nil {
+	if err := b.BuildTo(ctx, dir, module); err != nil {
 		return "", err
 	}
 	return module, nil
@@ -71,7 +71,7 @@ func (b *Builder) All(ctx context.Context, dir string) ([]string, error) {
 		if source == "" {
 			continue // built elsewhere and put here
 		}
-		if err := b.build(ctx, source, module); err != nil {
+		if err := b.BuildTo(ctx, source, module); err != nil {
 			return built, err
 		}
 		built = append(built, module)
@@ -86,8 +86,9 @@ func (b *Builder) All(ctx context.Context, dir string) ([]string, error) {
 	return []string{module}, nil
 }
 
-// build compiles the source in dir to module.
-func (b *Builder) build(ctx context.Context, dir, module string) error {
+// BuildTo builds the plugin whose source is in dir to the file module, whose
+// directory must exist.
+func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 	language, err := languageOf(dir)
 	if err != nil {
 		return err

@@ -15,12 +15,12 @@ import (
 // answers with a permissions error on the connection and never to the request.
 func denied(t *testing.T, nc *nats.Conn, subject, body string) bool {
 	t.Helper()
-	violation := make(chan error, 1)
+	violation := make(chan struct{}, 1)
 	old := nc.ErrorHandler()
 	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			select {
-			case violation <- err:
+			case violation <- struct{}{}:
 			default:
 			}
 		}

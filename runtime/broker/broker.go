@@ -41,7 +41,7 @@ type Broker struct {
 
 	// life ends when Close begins: what works in the background for the broker
 	// as a whole (leases) is bound to it and not to the context of a call.
-	life    context.Context
+	life    context.Context //nolint:containedctx // it is the life of the broker itself, not of a call
 	end     context.CancelFunc
 	workers sync.WaitGroup // goroutines that run until life ends; Add only through track
 

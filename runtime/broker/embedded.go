@@ -32,7 +32,7 @@ type embedded struct {
 // the environment is an *EnvError and leaves nothing behind: a busy port is
 // found before the store is touched.
 func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedded, err error) {
-	if err := checkPort(cfg.Listen); err != nil {
+	if err := checkPort(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
 	e := &embedded{cfg: cfg, access: newAccess()}
@@ -177,7 +177,7 @@ func (e *embedded) startError(msg string) error {
 }
 
 // checkPort finds a busy port before anything else is touched.
-func checkPort(listen string) error {
+func checkPort(ctx context.Context, listen string) error {
 	if listen == "" {
 		return nil
 	}
@@ -185,7 +185,8 @@ func checkPort(listen string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return portBusy(listen, err)
 	}

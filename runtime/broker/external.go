@@ -60,7 +60,7 @@ func (b *Broker) connectError(err error) error {
 	case errors.Is(err, nats.ErrAuthorization), strings.Contains(low, "authorization violation"),
 		strings.Contains(low, "authentication"), strings.Contains(low, "nkey"), strings.Contains(low, "jwt"):
 		return envErrorf(err, "NATS server %s refuses the credentials; check server.user, password, token or credentials", urls)
-	case strings.Contains(low, "tls:"), strings.Contains(low, "x509:"), strings.Contains(low, "secure connection"):
+	case strings.Contains(low, "tls:"), strings.Contains(low, "tls error"), strings.Contains(low, "x509:"), strings.Contains(low, "secure connection"):
 		return envErrorf(err, "no TLS connection to NATS server %s: %v; check server.tls", urls, err)
 	default:
 		return envErrorf(err, "NATS server %s does not answer: %v; start it, or check server.url", urls, err)

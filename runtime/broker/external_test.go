@@ -30,8 +30,10 @@ import (
 // nothing of Wasmill's.
 func natsServer(t *testing.T, set ...func(*server.Options)) *server.Server {
 	t.Helper()
-	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxMemory: 1 << 20, JetStreamMaxStore: 1 << 30}
+	o := &server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxMemory: 1 << 20, JetStreamMaxStore: 1 << 30,
+	}
 	for _, f := range set {
 		f(o)
 	}
@@ -163,14 +165,17 @@ func TestExternal(t *testing.T) {
 			return natsServer(t, func(o *server.Options) { o.StoreDir, o.Port = dir, port })
 		}
 		s := start(server.RANDOM_PORT)
-		port := s.Addr().(*net.TCPAddr).Port
+		addr, ok := s.Addr().(*net.TCPAddr)
+		if !ok {
+			t.Fatalf("address %v", s.Addr())
+		}
 		b := open(t, Config{URL: s.ClientURL()})
 		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}})
 		back := make(chan struct{})
 		b.nc.SetReconnectHandler(func(*nats.Conn) { close(back) })
 		s.Shutdown()
 		s.WaitForShutdown()
-		start(port)
+		start(addr.Port)
 		select {
 		case <-back:
 		case <-testContext(t).Done():
@@ -186,8 +191,10 @@ func TestForeignStreams(t *testing.T) {
 	s := natsServer(t)
 	b := open(t, Config{URL: s.ClientURL()})
 	ctx := testContext(t)
-	orders, err := b.js.CreateStream(ctx, jetstream.StreamConfig{Name: "orders", Subjects: []string{"orders.>"}, MaxAge: time.Hour,
-		Storage: jetstream.MemoryStorage, Description: "of another team", Metadata: map[string]string{"team": "shop"}})
+	orders, err := b.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "orders", Subjects: []string{"orders.>"}, MaxAge: time.Hour,
+		Storage: jetstream.MemoryStorage, Description: "of another team", Metadata: map[string]string{"team": "shop"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,8 +268,10 @@ func newPKI(t *testing.T) pki {
 		return k
 	}
 	caKey := key()
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
 	if err != nil {
 		t.Fatal(err)
@@ -274,9 +283,11 @@ func newPKI(t *testing.T) pki {
 	p.pool.AddCert(ca)
 	for i, name := range []string{"server", "client"} {
 		k := key()
-		leaf := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		leaf := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
 			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		}
 		der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &k.PublicKey, caKey)
 		if err != nil {
 			t.Fatal(err)

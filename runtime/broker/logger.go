@@ -49,7 +49,7 @@ func (l *serverLogger) Errorf(format string, v ...any) {
 		l.client(line)
 		return
 	}
-	l.log.Error("nats server: " + line)
+	l.log.Error("nats server", "message", line)
 }
 
 func (l *serverLogger) Warnf(format string, v ...any) {
@@ -61,7 +61,7 @@ func (l *serverLogger) Warnf(format string, v ...any) {
 		l.client(line)
 		return
 	}
-	l.log.Warn("nats server: " + line)
+	l.log.Warn("nats server", "message", line)
 }
 
 func (l *serverLogger) client(line string) {
@@ -76,10 +76,10 @@ func (l *serverLogger) client(line string) {
 	write := l.mu.clients <= clientLines
 	l.mu.Unlock()
 	if left > 0 {
-		l.log.Warn("nats server: more lines about clients were left out", "lines", left)
+		l.log.Warn("nats server: further lines about clients were left out", "lines", left)
 	}
 	if write {
-		l.log.Warn("nats server: client " + line)
+		l.log.Warn("nats server: a client is refused or lost", "message", line)
 	}
 }
 

@@ -172,7 +172,12 @@ func TestPublish(t *testing.T) {
 
 	t.Run("refuses what can never be stored", func(t *testing.T) {
 		for _, out := range []event.Output{
-			{Subject: "alerts.x"}, {Subject: "other"}, {Subject: ""}, {Subject: "quakes.*"}, {Subject: "quakes.a b"}, {Subject: "quakes.>"},
+			{Subject: "alerts.x"},
+			{Subject: "other"},
+			{Subject: ""},
+			{Subject: "quakes.*"},
+			{Subject: "quakes.a b"},
+			{Subject: "quakes.>"},
 			{Subject: "quakes.a", Payload: make([]byte, 4096+topicHeadroom+1)},
 			{Subject: "quakes.a", Payload: make([]byte, 1<<20)},
 			{Subject: "quakes.a", Headers: []byte{1, 2, 3}},

@@ -69,14 +69,12 @@ func (g *guest) process(frame []byte) ([]byte, error) {
 // handler panics: one deferred call serves all events up to a panic, instead of
 // one for each. next is the index of the event to go on with.
 func (g *guest) run(batch *abi.BatchReader, index uint32) (next uint32, more bool, err error) {
-	var panicked error
 	defer func() {
-		if panicked != nil {
-			g.out.settle(panicked)
+		if p := recover(); p != nil {
+			g.out.settle(panicError(p))
 			next, more, err = index+1, true, nil
 		}
 	}()
-	defer recovered(&panicked)
 	for ; ; index++ {
 		ok, err := batch.Next(&g.event.raw)
 		if !ok || err != nil {

@@ -59,11 +59,10 @@ func (v *verdict) Is(target error) bool {
 
 // outcome says what err means for the event: code, delay in ms, reason.
 func outcome(err error) (abi.Code, uint32, string) {
-	v, ok := err.(*verdict) //nolint:errorlint // the usual case, without a search; wrapped ones follow
-	if ok {
+	if v, ok := err.(*verdict); ok { //nolint:errorlint // the usual case, without an allocation; wrapped ones follow
 		return v.code, v.milliseconds(), v.reason
 	}
-	if errors.As(err, &v) {
+	if v := (*verdict)(nil); errors.As(err, &v) {
 		return v.code, v.milliseconds(), err.Error()
 	}
 	return abi.CodeRetry, 0, err.Error()

@@ -67,7 +67,7 @@ type Opener func(in *Instance) (Handler, error)
 // Value is a JSON value inside an event or a configuration; see package jsonptr.
 type Value = jsonptr.Value
 
-// Handle registers h as the plugin. Call Handle or HandleOpen
+// Handle registers h as the plugin. Call Handle, HandleOpen or HandleConfig
 // once, in an init function: main does not run in a guest.
 func Handle(h Handler) {
 	HandleOpen(func(*Instance) (Handler, error) { return h, nil })

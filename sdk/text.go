@@ -12,9 +12,15 @@ import (
 // panic's value and where it happened.
 func recovered(err *error) {
 	if p := recover(); p != nil {
-		text := append([]byte("panic: "), panicText(p)...)
-		*err = errors.New(string(appendStack(text)))
+		*err = panicError(p)
 	}
+}
+
+// panicError returns the error for a recovered panic. The deferred function that
+// recovered calls it, while the stack of the panic is still there.
+func panicError(p any) error {
+	text := append([]byte("panic: "), panicText(p)...)
+	return errors.New(string(appendStack(text)))
 }
 
 // panicText returns the text of a panic's value, also when making it panics.

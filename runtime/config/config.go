@@ -7,6 +7,7 @@
 //	default  the value when the key is absent; a field without one has its zero value
 //	min, max the range of a number, size or duration
 //	enum     the values of a string, or of the strings in a list, by "|"
+//	later    more of them that a later version will have
 //	pattern  what a string looks like, and form the same in words
 //
 // Load and Parse report everything that is wrong in one run, each finding with
@@ -80,7 +81,7 @@ type Plugin struct {
 	Path    string            `toml:"path" doc:"The module (.wasm), relative to this file."`
 	Builtin string            `toml:"builtin" doc:"Name of a ready-made plugin instead of path."`
 	SHA256  string            `toml:"sha256" pattern:"^[0-9a-fA-F]{64}$" form:"64 hexadecimal digits" doc:"The module's SHA-256 in hex. A module with another one is not loaded."`
-	Grants  []string          `toml:"grants" enum:"clock|random|secret" doc:"What the plugin may use beyond its input: clock, random, secret. Nothing is granted by default."`
+	Grants  []string          `toml:"grants" enum:"clock|random|secret" later:"state|timer" doc:"What the plugin may use beyond its input: clock, random, secret. Nothing is granted by default."`
 	Secrets map[string]Secret `toml:"secrets" doc:"Secrets that the plugin can ask for by name. Needs the grant secret."`
 	Limits  Limits            `toml:"limits" doc:"What the plugin may use up."`
 	Config  map[string]any    `toml:"config" doc:"Handed to the plugin as JSON."`
@@ -110,7 +111,7 @@ type Pipeline struct {
 	Outputs    map[string]Output `toml:"outputs" doc:"Further outputs, by the name that the plugin uses."`
 	Key        string            `toml:"key" doc:"What keeps events in order: events with the same key are processed one after the other. \"json:/pointer\" into the payload, \"subject:N\" or \"header:NAME\"."`
 	Partitions int               `toml:"partitions" default:"1" min:"1" max:"256" doc:"Events are processed in so many lines at once, divided by key. More than 1 needs key."`
-	Delivery   string            `toml:"delivery" default:"at-least-once" enum:"at-least-once|exactly-once" doc:"at-least-once: no event is lost, some may be processed again after a crash. exactly-once is not available yet."`
+	Delivery   string            `toml:"delivery" default:"at-least-once" enum:"at-least-once" later:"exactly-once" doc:"at-least-once: no event is lost, some may be processed again after a crash. exactly-once is not available yet."`
 	OnFailure  string            `toml:"on_failure" default:"dead-letter" enum:"dead-letter|drop|halt" doc:"When an event has used up its attempts: dead-letter stores it with the cause in the topic dead-letters, drop forgets it, halt stops the pipeline."`
 	Start      Start             `toml:"start" default:"all" doc:"Where to begin the first time: all (the topic's first message), new (messages from now on), or an RFC 3339 time."`
 	Batch      Batch             `toml:"batch" doc:"When a batch of events is handed to a plugin: at the first limit reached, or at once when nothing more is waiting."`

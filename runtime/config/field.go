@@ -18,6 +18,7 @@ type field struct {
 	fallback string // the tag "default"
 	min, max string
 	enum     []string
+	later    []string // values of a later version
 	pattern  string
 	form     string // the pattern in words
 	typ      reflect.Type
@@ -39,6 +40,7 @@ func fieldsOf(t reflect.Type) []field {
 		}
 		if e := f.Tag.Get("enum"); e != "" {
 			one.enum = strings.Split(e, "|")
+			one.later = strings.Split(f.Tag.Get("later"), "|")
 		}
 		out = append(out, one)
 	}
@@ -136,6 +138,10 @@ func (f field) checkRange(r *report, p path, v reflect.Value) {
 
 func (f field) checkString(r *report, p path, s string) {
 	if f.enum != nil && !slices.Contains(f.enum, s) {
+		if s != "" && slices.Contains(f.later, s) {
+			r.add(p, CodeNotAvailable, "%q is not available yet in this version; use %s", s, orList(f.enum))
+			return
+		}
 		r.add(p, CodeBadValue, "%s is %q; it can be %s", p, s, orList(f.enum)).suggest(s, f.enum)
 		return
 	}

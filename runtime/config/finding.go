@@ -182,9 +182,9 @@ func (f *Finding) suggest(written string, names []string) {
 }
 
 // nearest returns the one of names with the smallest edit distance to s, or ""
-// when none is near: at most a third of s may be wrong, and always one edit.
+// when none is near: at most a third of s may be wrong.
 func nearest(s string, names []string) string {
-	best, limit := "", max(1, len(s)/3)
+	best, limit := "", len(s)/3
 	for _, name := range slices.Sorted(slices.Values(names)) {
 		if d := distance(strings.ToLower(s), strings.ToLower(name)); d <= limit {
 			best, limit = name, d-1

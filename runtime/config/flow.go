@@ -12,9 +12,9 @@ import (
 
 func (v *validator) pipeline(name string, l Pipeline) {
 	p := path{"pipelines", name}
-	v.name(p, "pipeline")
+	v.name(p, "a pipeline")
 	if l.From == "" && v.missing(p.of("from")) {
-		v.addKey(p, CodeMissing, `the pipeline %q has no source: from = "TOPIC"`, name)
+		v.addKey(p.of("from"), CodeMissing, `the pipeline %q has no source: from = "TOPIC"`, name)
 	} else {
 		v.topicRef(p.of("from"), l.From)
 	}
@@ -26,9 +26,6 @@ func (v *validator) pipeline(name string, l Pipeline) {
 	}
 	if l.Partitions > 1 && l.Key == "" && !v.bad(p.of("partitions"), p.of("key")) {
 		v.add(p.of("partitions"), CodeConflict, "%d partitions need a key that divides the events: key = \"json:/id\"", l.Partitions)
-	}
-	if l.Delivery == "exactly-once" {
-		v.add(p.of("delivery"), CodeNotAvailable, `exactly-once is not available yet in this version; use "at-least-once"`)
 	}
 	if l.Start != "" && l.Start != "all" && l.Start != "new" {
 		if _, err := time.Parse(time.RFC3339, string(l.Start)); err != nil {
@@ -56,7 +53,7 @@ func (v *validator) stages(p path, l Pipeline) {
 	at := p.of("stages")
 	if len(l.Stages) == 0 && !v.bad(at) {
 		if v.missing(at) {
-			v.addKey(p, CodeMissing, `the pipeline %q has no stages: stages = ["PLUGIN"]`, p[1])
+			v.addKey(at, CodeMissing, `the pipeline %q has no stages: stages = ["PLUGIN"]`, p[1])
 		} else {
 			v.add(at, CodeBadValue, `%s needs at least one plugin; a plugin with builtin = "pass" copies events`, at)
 		}
@@ -128,14 +125,14 @@ func (v *validator) outputs(p path, l Pipeline) {
 			v.subject(p, l, true, p.of("subject"), l.To, l.Subject)
 		}
 	case len(l.Outputs) == 0 && !v.bad(p.of("outputs")):
-		v.addKey(p, CodeMissing, `the pipeline %q has no output: to = "TOPIC"`, p[1])
+		v.addKey(to, CodeMissing, `the pipeline %q has no output: to = "TOPIC"`, p[1])
 	}
 	if l.Subject != "" && l.To == "" && v.missing(to) {
 		v.addKey(p.of("subject"), CodeConflict, "%s is of the default output, which needs to = \"TOPIC\"", p.of("subject"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Outputs)) {
 		o, at := l.Outputs[name], p.of("outputs", name)
-		v.name(at, "output")
+		v.name(at, "an output")
 		if name == "default" {
 			v.addKey(at, CodeReserved, `the output "default" is the one that to = "TOPIC" names`)
 			continue
@@ -288,16 +285,12 @@ func (v *validator) loops() {
 	}
 	told := map[string]bool{}
 	for _, name := range names {
-		if told[name] {
-			continue
-		}
 		circle := shortestCircle(next, name)
-		if circle == nil {
+		members := strings.Join(slices.Sorted(slices.Values(circle)), " ")
+		if circle == nil || told[members] {
 			continue
 		}
-		for _, member := range circle {
-			told[member] = true
-		}
+		told[members] = true
 		p := path{"pipelines", name}
 		if len(circle) == 1 {
 			v.addKey(p, CodeLoop, "the outputs of the pipeline %q reach its own input; if that is meant, say loop = true", name)

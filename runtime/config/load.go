@@ -158,12 +158,15 @@ func syntaxFindings(file, text string, err error) Findings {
 	return out
 }
 
-// syntaxPosition returns where the parser stopped; it says so in bytes.
+// syntaxPosition returns where the parser stopped. Of what it says itself only
+// the offset, which does not count a byte order mark, holds for every error.
 func syntaxPosition(lines []string, e toml.ParseError) (line, col int) {
-	line = min(max(e.Position.Line, 1), len(lines))
-	text := strings.TrimSuffix(lines[line-1], "\r")
-	col = min(max(e.Position.Col, 1), len(text)+1)
-	return line, len([]rune(text[:col-1])) + 1
+	text := strings.Join(lines, "\n")
+	offset := max(e.Position.Start, 0)
+	if strings.HasPrefix(text, byteOrderMark) {
+		offset += len(byteOrderMark)
+	}
+	return lineCol(text, min(offset, len(text)))
 }
 
 // loneStatement reports whether a line begins with key = and so can be blanked

@@ -82,10 +82,10 @@ func (v *validator) name(p path, what string) {
 		return
 	}
 	if len(name) > maxName {
-		v.addKey(p, CodeBadName, "the name of the %s is longer than %d characters", what, maxName)
+		v.addKey(p, CodeBadName, "the name of %s is longer than %d characters", what, maxName)
 		return
 	}
-	f := v.addKey(p, CodeBadName, "%q cannot be the name of a %s: use a-z, 0-9 and -, not - first", name, what)
+	f := v.addKey(p, CodeBadName, "%q cannot be the name of %s: use a-z, 0-9 and -, not - first", name, what)
 	better := strings.Trim(strings.Map(func(c rune) rune {
 		switch {
 		case c >= 'A' && c <= 'Z':
@@ -211,7 +211,7 @@ func loopback(addr string) bool {
 
 func (v *validator) topic(name string, t Topic) {
 	p := path{"topics", name}
-	v.name(p, "topic")
+	v.name(p, "a topic")
 	subjects := p.of("subjects")
 	if name == DeadLetters {
 		if v.index.has(subjects...) {
@@ -219,7 +219,7 @@ func (v *validator) topic(name string, t Topic) {
 		}
 	} else {
 		if len(t.Subjects) == 0 && v.missing(subjects) {
-			v.addKey(p, CodeMissing, `the topic %q has no subjects: subjects = ["%s.>"]`, name, name)
+			v.addKey(subjects, CodeMissing, `the topic %q has no subjects: subjects = ["%s.>"]`, name, name)
 		} else if len(t.Subjects) == 0 && !v.bad(subjects) {
 			v.add(subjects, CodeBadValue, "%s needs at least one subject", subjects)
 		}
@@ -302,12 +302,12 @@ func (v *validator) overlaps() {
 
 func (v *validator) plugin(name string, g Plugin) {
 	p := path{"plugins", name}
-	v.name(p, "plugin")
+	v.name(p, "a plugin")
 	switch {
 	case g.Path != "" && g.Builtin != "":
 		v.addKey(p.of("builtin"), CodeConflict, "the plugin %q has both path and builtin; give one", name)
 	case g.Path == "" && g.Builtin == "" && !v.bad(p.of("path"), p.of("builtin"), p):
-		v.addKey(p, CodeMissing, `the plugin %q has neither path nor builtin: path = "plugins/%s.wasm"`, name, name)
+		v.addKey(p.of("path"), CodeMissing, `the plugin %q has neither path nor builtin: path = "plugins/%s.wasm"`, name, name)
 	case g.Builtin != "" && len(v.c.names) > 0 && !slices.Contains(v.c.names, g.Builtin):
 		v.add(p.of("builtin"), CodeDangling, "there is no built-in plugin %q; there are %s", g.Builtin, orList(v.c.names)).
 			suggest(g.Builtin, v.c.names)
@@ -336,6 +336,9 @@ func (v *validator) unused() {
 	for _, p := range v.c.Pipelines {
 		for _, s := range p.Stages {
 			used[s] = true
+			if _, ok := v.c.Plugins[s]; !ok {
+				return // a name is mistaken; which plugin was meant is not known
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.c.Plugins)) {

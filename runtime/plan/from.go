@@ -27,15 +27,28 @@ func From(cfg *config.Config, file string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of %q: %w", file, err)
 	}
-	c := cfg.WithDefaults()
-	p := &Plan{File: abs, Dir: filepath.Dir(abs)}
-	p.Server = serverOf(&c.Server, p.Dir)
-	p.Admin = Admin{Listen: deref(c.Admin.Listen), Token: c.Admin.Token}
+	c, dir := cfg.WithDefaults(), filepath.Dir(abs)
+	hash, err := hashOf(c)
+	if err != nil {
+		return nil, err
+	}
+	p, err := build(c, dir)
+	if err != nil {
+		return nil, err
+	}
+	p.File, p.Dir, p.Hash = abs, dir, hash
+	return p, nil
+}
+
+// build makes the plan of c with relative paths below dir; "" leaves them as
+// they are written.
+func build(c *config.Config, dir string) (*Plan, error) {
+	p := &Plan{Server: serverOf(&c.Server, dir), Admin: Admin{Listen: deref(c.Admin.Listen), Token: c.Admin.Token}}
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
 		p.Topics = append(p.Topics, topicOf(name, c.Topics[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
-		one, err := pluginOf(name, c.Plugins[name], p.Dir)
+		one, err := pluginOf(name, c.Plugins[name], dir)
 		if err != nil {
 			return nil, err
 		}
@@ -43,9 +56,6 @@ func From(cfg *config.Config, file string) (*Plan, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Pipelines)) {
 		p.Pipelines = append(p.Pipelines, pipelineOf(name, c.Pipelines[name]))
-	}
-	if p.Hash, err = hashOf(p); err != nil {
-		return nil, err
 	}
 	return p, nil
 }
@@ -58,10 +68,13 @@ func deref[T any](p *T) T {
 	return *p
 }
 
-// within makes a path absolute; "" stays "".
+// within puts a relative path below dir; "" stays "".
 func within(dir, path string) string {
-	if path == "" || filepath.IsAbs(path) {
-		return path
+	switch {
+	case path == "":
+		return ""
+	case filepath.IsAbs(path):
+		return filepath.Clean(path)
 	}
 	return filepath.Join(dir, path)
 }
@@ -149,25 +162,15 @@ func (l *Pipeline) StageNames() []string {
 	return names
 }
 
-// hashOf is over the plan as JSON, without where the file lies: paths are taken
-// relative to its directory. Everything that can differ in order is sorted.
-func hashOf(p *Plan) (string, error) {
-	relative := func(path string) string {
-		if rel, err := filepath.Rel(p.Dir, path); path != "" && err == nil {
-			return filepath.ToSlash(rel)
-		}
-		return path
+// hashOf is over the plan as JSON with its paths as they are written, so that it
+// does not depend on where the file lies. Everything that can differ in order
+// is sorted.
+func hashOf(c *config.Config) (string, error) {
+	p, err := build(c, "")
+	if err != nil {
+		return "", err
 	}
-	c := *p
-	c.File, c.Dir, c.Hash = "", "", ""
-	c.Server.StoreDir = relative(c.Server.StoreDir)
-	c.Server.Credentials = relative(c.Server.Credentials)
-	c.Server.TLS = TLS{CA: relative(c.Server.TLS.CA), Cert: relative(c.Server.TLS.Cert), Key: relative(c.Server.TLS.Key)}
-	c.Plugins = slices.Clone(p.Plugins)
-	for i := range c.Plugins {
-		c.Plugins[i].Path = relative(c.Plugins[i].Path)
-	}
-	b, err := json.Marshal(c)
+	b, err := json.Marshal(p)
 	if err != nil {
 		return "", fmt.Errorf("hash the plan: %w", err)
 	}

@@ -435,3 +435,43 @@ func TestInstanceClose(t *testing.T) {
 		}
 	})
 }
+
+// FuzzResponse shows that no response, wherever it is said to lie, gets past
+// the checks with a view outside of the guest's memory, or panics.
+func FuzzResponse(f *testing.F) {
+	const at = responseAt + 4096
+	var w abi.ResponseWriter
+	w.Reset()
+	w.Pass(0, 0)
+	w.Output(&abi.Output{Source: 2, ID: 1, Subject: []byte("s"), Headers: abi.AppendHeader(nil, "h", "v"), HeaderCount: 1, Payload: []byte("p")})
+	w.Outcome(1, abi.CodeRetry, 5, "because")
+	f.Add(w.Bytes(), packed(at, uint32(len(w.Bytes()))))
+	f.Add(emptyResponse(), packed(at, 24))
+	f.Add(emptyResponse(), packed(2*wasmPage-8, 24))
+	f.Add([]byte{}, int64(-1))
+	f.Add([]byte{}, packed(0x7fffffff, 0xffffffff))
+	g := start(f, load(f, Spec{Module: plugin(parts{})})).guest
+	lim := abi.ResponseLimits{Events: 3, Outputs: 2, MaxBytes: 1 << 16, MaxPerEvent: 8}
+	f.Fuzz(func(t *testing.T, b []byte, r int64) {
+		g.view.Write(at, b[:min(len(b), 2*wasmPage-at)])
+		res := &abi.Result{}
+		if fault := g.response(abi.ExportProcess, r, lim, res); fault != nil {
+			if len(res.Outputs)+len(res.Outcomes) > 0 {
+				t.Error("a refused response left a result")
+			}
+			return
+		}
+		sum := 0
+		for _, o := range res.Outputs {
+			for _, view := range [][]byte{o.Subject, o.Key, o.Headers, o.Payload} {
+				for _, c := range view {
+					sum += int(c) // a fault of the process if it were not mapped
+				}
+			}
+			if int(o.ID) >= lim.Outputs || o.Source != abi.NoSource && int(o.Source) >= lim.Events {
+				t.Errorf("an output got through: %+v", o)
+			}
+		}
+		_ = sum
+	})
+}

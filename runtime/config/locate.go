@@ -373,7 +373,7 @@ func unquoteKey(s string) string {
 			continue
 		}
 		i++
-		digits := 0
+		var digits int
 		switch c := body[i]; c {
 		case 'x':
 			digits = 2

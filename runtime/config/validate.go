@@ -344,8 +344,10 @@ func (v *validator) unused() {
 	for _, name := range slices.Sorted(maps.Keys(v.c.Plugins)) {
 		if p := (path{"plugins", name}); !used[name] && !v.bad(p) {
 			line, col := v.index.atKey(p)
-			v.record(p, Finding{Line: line, Col: col, Severity: SeverityWarning, Code: CodeUnused,
-				Message: fmt.Sprintf("no pipeline uses the plugin %q", name)})
+			v.record(p, Finding{
+				Line: line, Col: col, Severity: SeverityWarning, Code: CodeUnused,
+				Message: fmt.Sprintf("no pipeline uses the plugin %q", name),
+			})
 		}
 	}
 }

@@ -93,7 +93,7 @@ func checkPointer(p string) error {
 	if !strings.HasPrefix(p, "/") {
 		return fmt.Errorf(`a JSON pointer begins with "/", as in "json:/id"`)
 	}
-	for i := 0; i < len(p); i++ {
+	for i := range len(p) {
 		if p[i] == '~' && (i+1 == len(p) || p[i+1] != '0' && p[i+1] != '1') {
 			return fmt.Errorf(`in a JSON pointer "~" is written "~0", and "/" inside a name "~1"`)
 		}
@@ -113,7 +113,7 @@ func checkHeaderName(s string) error {
 	if s == "" {
 		return fmt.Errorf("the name of the header is missing")
 	}
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || c == ':' || c == '{' || c == '}' {
 			return fmt.Errorf("%q cannot be the name of a header", s)
 		}

@@ -73,7 +73,7 @@ func subjectFault(s string, wildcards bool) string {
 	}
 	ascii := true
 	start := 0 // of the token at hand
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '.':
 			if i == start {

@@ -158,16 +158,6 @@ func (t Template) Pattern() string { return t.pattern }
 // None reports whether t is the zero Template, which keeps the event's subject.
 func (t Template) None() bool { return t.plain == "" }
 
-// UsesKey reports whether t has {key} in it.
-func (t Template) UsesKey() bool {
-	for i := range t.parts {
-		if t.parts[i].from == partKey {
-			return true
-		}
-	}
-	return false
-}
-
 // String returns the template as ParseTemplate reads it.
 func (t Template) String() string { return t.plain }
 

@@ -111,9 +111,6 @@ func TestTemplate(t *testing.T) {
 			if tt.pattern != "" && !Match(tt.pattern, tt.want) {
 				t.Errorf("%q does not match its own pattern %q", tt.want, tt.pattern)
 			}
-			if tm.UsesKey() != strings.Contains(tt.template, "{key}") {
-				t.Errorf("UsesKey = %v", tm.UsesKey())
-			}
 		})
 	}
 }

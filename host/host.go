@@ -105,8 +105,8 @@ func openCache(dir string) (wazero.CompilationCache, error) {
 	return cache, nil
 }
 
-// Close stops the watchdog and closes every generation that has no instances
-// left. One that still has closes with its last instance; it is an error to
+// Close waits for a module that is being compiled, stops the watchdog and closes
+// every generation that has no instances left. One that still has closes with its last instance; it is an error to
 // leave it so. Calling Close again does nothing.
 func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
@@ -121,6 +121,8 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 
+	h.compiling <- struct{}{} // from here on nothing uses the cache
+	defer func() { <-h.compiling }()
 	close(h.stop)
 	h.done.Wait()
 	var errs []error

@@ -120,12 +120,9 @@ func events(n, size int) []abi.Event {
 }
 
 // wantFault checks that err is a Fault of that kind whose text has all of parts.
-func wantFault(t *testing.T, err error, kind string, parts ...string) *Fault {
+func wantFault(t *testing.T, err error, kind string, parts ...string) {
 	t.Helper()
-	var f *Fault
-	if !errors.As(err, &f) {
-		t.Fatalf("error is %v, want a Fault", err)
-	}
+	f := faultOf(t, err)
 	if f.Kind != kind {
 		t.Errorf("kind is %q, want %q (%s)", f.Kind, kind, f.Message)
 	}
@@ -136,6 +133,14 @@ func wantFault(t *testing.T, err error, kind string, parts ...string) *Fault {
 	}
 	if len(f.Message) > maxMessage || len(f.Detail) > maxDetail || strings.Contains(f.Message, "\n") {
 		t.Errorf("fault is out of bounds: message %d bytes, detail %d bytes", len(f.Message), len(f.Detail))
+	}
+}
+
+func faultOf(t *testing.T, err error) *Fault {
+	t.Helper()
+	var f *Fault
+	if !errors.As(err, &f) {
+		t.Fatalf("error is %v, want a Fault", err)
 	}
 	return f
 }

@@ -91,7 +91,7 @@ func openDocument(plugin *Spec, spec *InstanceSpec) ([]byte, error) {
 // fresh puts a new guest into the instance: instantiate, open, canary.
 func (i *Instance) fresh(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return fmt.Errorf("start a fresh guest of plugin %q: %w", i.gen.spec.Name, err)
 	}
 	i.watch.enter()
 	defer i.watch.leave()

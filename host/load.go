@@ -102,6 +102,9 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 	if err := m.check(spec.Grants, spec.Limits.Memory); err != nil {
 		return nil, refuse(err)
 	}
+	if _, ok := m.export(abi.ExportOpen); !ok && hasConfig(spec.Config) {
+		h.log.Warn("a plugin is given a configuration but does not export what takes it", "plugin", spec.Name, "export", abi.ExportOpen)
+	}
 	rt, code, err := h.compile(ctx, binary, m)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -118,6 +121,11 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 		return nil, errors.Join(fmt.Errorf("load plugin %q: %w", spec.Name, err), code.Close(ctx), rt.Close(ctx))
 	}
 	return gen, nil
+}
+
+func hasConfig(config json.RawMessage) bool {
+	c := bytes.TrimSpace(config)
+	return len(c) > 0 && string(c) != "{}" && string(c) != "null"
 }
 
 func checkGrants(grants []string) error {

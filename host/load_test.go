@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/wasmill/wasmill/sdk/abi"
 )
@@ -184,6 +186,47 @@ func TestLoad(t *testing.T) {
 		}
 		wg.Wait()
 	})
+	t.Run("generations of one module share its code, and one outlives the other", func(t *testing.T) {
+		h := openHost(t, false)
+		spec := Spec{Name: "test", Module: plugin(parts{process: onData(unreachable())})}
+		var gens []*Generation
+		for _, limit := range []int64{1 << 20, 2 << 20} {
+			spec.Limits.Memory = limit
+			gen, err := h.Load(t.Context(), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gens = append(gens, gen)
+		}
+		old, i := start(t, gens[0]), start(t, gens[1])
+		old.Discard()
+		if err := gens[0].Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC() // what nobody holds any more is unmapped
+		for range 2 {
+			err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 1), &abi.Result{})
+			wantFault(t, err, abi.FaultTrap, "run_the_batch")
+		}
+	})
+	t.Run("a configuration that nobody takes is worth a warning", func(t *testing.T) {
+		for config, warned := range map[string]bool{`{"a":1}`: true, "{}": false, "": false} {
+			log := &bytes.Buffer{}
+			h := New(Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+			if err := h.Open(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{}), Config: []byte(config)}); err != nil {
+				t.Error(err)
+			}
+			if err := h.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if strings.Contains(log.String(), "wasmill_open") != warned {
+				t.Errorf("configuration %q: log is %q", config, log)
+			}
+		}
+	})
 	t.Run("a cancelled load is not the module's fault", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -357,6 +400,26 @@ func TestClose(t *testing.T) {
 		i.Discard()
 		if err := h.Close(t.Context()); err != nil {
 			t.Errorf("the second Close: %v", err)
+		}
+	})
+}
+
+func TestCloseWaitsForACompilation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(Options{})
+		if err := h.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.compiling <- struct{}{} // a load is compiling
+		closed := make(chan error, 1)
+		go func() { closed <- h.Close(t.Context()) }()
+		synctest.Wait()
+		if len(closed) != 0 {
+			t.Error("Close did not wait")
+		}
+		<-h.compiling
+		if err := <-closed; err != nil {
+			t.Error(err)
 		}
 	})
 }

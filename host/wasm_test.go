@@ -196,15 +196,13 @@ func onData(body ...[]byte) []byte {
 	)
 }
 
-func i32const(v int64) []byte   { return cat([]byte{0x41}, sleb(int64(int32(v)))) }
-func i64const(v int64) []byte   { return cat([]byte{0x42}, sleb(v)) }
-func f64const(b ...byte) []byte { return cat([]byte{0x44}, b) }
-func localGet(i byte) []byte    { return []byte{0x20, i} }
-func call(f int) []byte         { return cat([]byte{0x10}, uleb(uint64(f))) }
-func drop() []byte              { return []byte{0x1a} }
-func unreachable() []byte       { return []byte{0x00} }
-func memoryGrow() []byte        { return []byte{0x40, 0} }
-func loopForever() []byte       { return []byte{0x03, 0x40, 0x0c, 0, 0x0b} }
+func i32const(v int64) []byte { return cat([]byte{0x41}, sleb(int64(int32(v)))) }
+func i64const(v int64) []byte { return cat([]byte{0x42}, sleb(v)) }
+func localGet(i byte) []byte  { return []byte{0x20, i} }
+func call(f int) []byte       { return cat([]byte{0x10}, uleb(uint64(f))) }
+func drop() []byte            { return []byte{0x1a} }
+func unreachable() []byte     { return []byte{0x00} }
+func memoryGrow() []byte      { return []byte{0x40, 0} }
 
 func cat(parts ...[]byte) []byte {
 	var out []byte

@@ -91,6 +91,42 @@ func TestLoadFiles(t *testing.T) {
 	}
 }
 
+func TestLoadAdmin(t *testing.T) {
+	t.Parallel()
+	write := func(t *testing.T, text string) string {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "x.toml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	t.Run("does not mind mistakes elsewhere", func(t *testing.T) {
+		t.Parallel()
+		a, err := LoadAdmin(write(t, "nonsense = 1\n[admin]\ntoken = \"env:T\"\n[plugins.x]\npath = \"absent.wasm\"\n"))
+		if err != nil || a.Token != "env:T" || *a.Listen != "127.0.0.1:7422" {
+			t.Errorf("LoadAdmin = %+v, %v", a, err)
+		}
+	})
+	t.Run("has its defaults without the table", func(t *testing.T) {
+		t.Parallel()
+		if a, err := LoadAdmin(write(t, sound)); err != nil || *a.Listen != "127.0.0.1:7422" {
+			t.Errorf("LoadAdmin = %+v, %v", a, err)
+		}
+	})
+	t.Run("reports mistakes of its own and of the syntax", func(t *testing.T) {
+		t.Parallel()
+		for _, text := range []string{"[admin]\nlisten = 1", "[admin]\nlisten = \"x\"", "admin = 1", "[admin\n"} {
+			if a, err := LoadAdmin(write(t, text)); !errors.As(err, new(Findings)) {
+				t.Errorf("LoadAdmin of %q = %+v, %v", text, a, err)
+			}
+		}
+		if _, err := LoadAdmin(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("an absent file: %v", err)
+		}
+	})
+}
+
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	t.Run("an empty file is valid and has them all", func(t *testing.T) {

@@ -38,6 +38,33 @@ func Load(path string, builtins ...string) (*Config, error) {
 	return c, nil
 }
 
+// LoadAdmin reads only the table [admin] of the TOML file at path, with its
+// defaults, for commands that speak to a running instance: what is wrong
+// elsewhere in the file, such as a module that is not built yet, does not keep
+// them from it. The error is one of the file, or Findings about [admin] or the
+// syntax.
+func LoadAdmin(path string) (Admin, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return Admin{}, err
+	}
+	var tree map[string]any
+	if _, err := toml.Decode(string(src), &tree); err != nil {
+		findings := syntaxFindings(path, string(src), err)
+		findings.sort()
+		return Admin{}, findings
+	}
+	r := newReport(path, locate(string(src)))
+	c := new(Config)
+	if table, ok := tree["admin"]; ok {
+		decodeStruct(r, []string{"admin"}, table, reflect.ValueOf(&c.Admin).Elem())
+	}
+	setDefaults(&c.Admin)
+	(&validator{report: r, c: c}).admin()
+	r.findings.sort()
+	return c.Admin, r.findings.Err()
+}
+
 // Parse checks src as if it were the content of file, which relative paths
 // start from, and returns every finding, warnings included, sorted by position.
 // The Config has its defaults in place; it is nil when a finding is an error.

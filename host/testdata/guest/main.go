@@ -143,7 +143,7 @@ func event(i uint32, e *abi.Event) {
 	case "open":
 		emit(i, string(opened))
 	case "spin":
-		for begin := time.Now(); time.Since(begin) < 150*time.Millisecond; {
+		for begin := time.Now(); time.Since(begin) < 400*time.Millisecond; {
 		}
 	default:
 		writer.Pass(i, 0)

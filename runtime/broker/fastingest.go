@@ -42,11 +42,11 @@ type ingest struct {
 	maxSize   int    // header block and payload that the topic takes
 	maxBytes  int    // of the topic, 0 = no limit
 
-	batch    batch
-	probe    bool          // the last batch failed: try one message
-	retryAt  time.Time     // nothing is sent before
-	backoff  time.Duration // before the next retry
-	err      string        // why the last batch failed; "" since the last success
+	batch   batch
+	probe   bool          // the last batch failed: try one message
+	retryAt time.Time     // nothing is sent before
+	backoff time.Duration // before the next retry
+	err     string        // why the last batch failed; "" since the last success
 
 	seen struct { // at the last tick
 		next, confirmed, batches uint64

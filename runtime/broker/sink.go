@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -408,7 +409,7 @@ func (s *Sink) deliver(m *wireMsg) {
 	if !ok || r.topic >= len(s.mu.topics) {
 		return
 	}
-	if g := s.mu.topics[r.topic]; g.batch.open && string(g.batch.id) == string(r.batch) {
+	if g := s.mu.topics[r.topic]; g.batch.open && bytes.Equal(g.batch.id, r.batch) {
 		g.answerLocked(s, r.seq, m.header, m.payload)
 	}
 }

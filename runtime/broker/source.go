@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,8 @@ type Source struct {
 	next   string // subject of pull requests
 	acked  atomic.Uint64
 	notify chan struct{} // wakes Fetch
+	// silence ends the wait for a sign of the consumer. Owned by Fetch.
+	silence *time.Timer
 
 	mu struct {
 		sync.Mutex
@@ -144,7 +147,8 @@ func (u *sourceSub) deliver(m *wireMsg) {
 		u.woken = true
 		return
 	}
-	u.woken = s.messageLocked(m) || u.woken
+	s.messageLocked(m)
+	u.woken = true
 }
 
 func (u *sourceSub) end() {
@@ -170,12 +174,12 @@ func (s *Source) wake() {
 	}
 }
 
-// messageLocked takes one event and reports whether Fetch should look.
-func (s *Source) messageLocked(m *wireMsg) bool {
+// messageLocked takes one event.
+func (s *Source) messageLocked(m *wireMsg) {
 	var d delivery
 	var err error
 	head := s.mu.ackHead
-	if n := len(head); n > 0 && len(m.reply) > n && string(m.reply[:n]) == string(head) {
+	if n := len(head); n > 0 && bytes.HasPrefix(m.reply, head) {
 		d, err = parseAckTail(m.reply[n:])
 	} else {
 		var n int
@@ -185,7 +189,7 @@ func (s *Source) messageLocked(m *wireMsg) bool {
 	}
 	if err != nil {
 		s.needResetLocked(fmt.Errorf("%w: %q", err, m.reply))
-		return true
+		return
 	}
 	size := len(m.subject) + len(m.reply) + len(m.header) + len(m.payload) // as the server counts
 	s.mu.size += (size - s.mu.size) / 16
@@ -194,14 +198,14 @@ func (s *Source) messageLocked(m *wireMsg) bool {
 	s.mu.refused, s.mu.behind = 0, 0
 	if d.consumerSeq != s.mu.consumer+1 {
 		s.needResetLocked(fmt.Errorf("message %d of the consumer follows message %d", d.consumerSeq, s.mu.consumer))
-		return true
+		return
 	}
 	s.mu.consumer = d.consumerSeq
 	if d.streamSeq <= s.mu.last {
 		if d.streamSeq <= s.mu.handed {
 			s.mu.again = append(s.mu.again, redelivery{d.streamSeq, string(m.reply)})
 		}
-		return true // room is free again
+		return // room is free again
 	}
 	s.mu.last = d.streamSeq
 	s.mu.queue = append(s.mu.queue, event.Event{})
@@ -217,7 +221,6 @@ func (s *Source) messageLocked(m *wireMsg) bool {
 	}
 	s.mu.lags = append(s.mu.lags, d.pending)
 	s.mu.bytes += e.Size()
-	return true
 }
 
 // headersLocked converts a NATS header block into abi header entries, in the
@@ -244,7 +247,6 @@ func (s *Source) headersLocked(e *event.Event, block []byte) {
 // An error is permanent (the consumer or the topic was deleted, the source was
 // closed) or ctx's; a cancelled Fetch loses nothing.
 func (s *Source) Fetch(ctx context.Context, dst []event.Event, room event.Room) ([]event.Event, uint64, error) {
-	var timer *time.Timer
 	for {
 		s.mu.Lock()
 		if err := s.errLocked(); err != nil {
@@ -264,7 +266,7 @@ func (s *Source) Fetch(ctx context.Context, dst []event.Event, room event.Room) 
 			}
 			continue
 		}
-		s.topUpLocked(room)
+		s.topUpLocked(room, true)
 		silent := s.cfg.timing.heartbeat*2 + s.cfg.timing.heartbeat/2 - time.Since(s.mu.heard)
 		if silent <= 0 {
 			s.needResetLocked(errors.New("no heartbeat from the consumer"))
@@ -272,19 +274,23 @@ func (s *Source) Fetch(ctx context.Context, dst []event.Event, room event.Room) 
 			continue
 		}
 		s.mu.Unlock()
-		if timer == nil {
-			timer = time.NewTimer(silent)
-			defer timer.Stop()
-		} else {
-			timer.Reset(silent)
-		}
-		select {
-		case <-s.notify:
-		case <-timer.C:
-		case <-ctx.Done():
-			return dst, 0, ctx.Err()
+		if err := s.await(ctx, silent); err != nil {
+			return dst, 0, err
 		}
 	}
+}
+
+// await blocks until something came, or for d.
+func (s *Source) await(ctx context.Context, d time.Duration) error {
+	s.silence.Reset(d)
+	defer s.silence.Stop()
+	select {
+	case <-s.notify:
+	case <-s.silence.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (s *Source) errLocked() error {
@@ -321,7 +327,7 @@ func (s *Source) takeLocked(dst []event.Event, room event.Room) ([]event.Event, 
 		s.mu.queue, s.mu.lags, s.mu.head = s.mu.queue[:k], s.mu.lags[:k], 0
 	}
 	if s.mu.reset == nil {
-		s.topUpLocked(event.Room{Events: room.Events - n, Bytes: room.Bytes - bytes})
+		s.topUpLocked(event.Room{Events: room.Events - n, Bytes: room.Bytes - bytes}, false)
 	}
 	return dst, lag
 }

@@ -53,10 +53,15 @@ func resetSource(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, pip
 	if err != nil {
 		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
 	}
-	r, err := js.ResetConsumerToSequence(ctx, topic, consumerName(pipeline), seq)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+	// A request to reset a consumer that does not exist is never answered.
+	_, err = js.Consumer(ctx, topic, consumerName(pipeline))
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, fmt.Errorf("reset pipeline %q: it has never run on topic %q: %w", pipeline, topic, ErrNotFound)
 	}
+	if err != nil {
+		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
+	}
+	r, err := js.ResetConsumerToSequence(ctx, topic, consumerName(pipeline), seq)
 	if err != nil {
 		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
 	}
@@ -78,6 +83,7 @@ func openSource(ctx context.Context, w *wire, cfg SourceConfig) (_ *Source, err 
 	s := &Source{wire: w, cfg: cfg.withDefaults(), name: consumerName(cfg.Pipeline), notify: make(chan struct{}, 1)}
 	s.next = "$JS.API.CONSUMER.MSG.NEXT." + cfg.Topic + "." + s.name
 	s.js = js
+	s.silence = time.NewTimer(time.Hour)
 	ctx, cancel := context.WithTimeout(ctx, 4*s.cfg.timing.api)
 	defer cancel()
 	if err := s.ensureConsumer(ctx); err != nil {
@@ -307,6 +313,10 @@ func (s *Source) tryRecover(ctx context.Context) error {
 	s.mu.Unlock()
 
 	reset := func(ctx context.Context) (*jetstream.ConsumerResetResponse, error) {
+		// A request to reset a consumer that does not exist is never answered.
+		if _, err := s.js.Consumer(ctx, s.cfg.Topic, s.name); err != nil {
+			return nil, err
+		}
 		if acked == 0 {
 			return s.js.ResetConsumer(ctx, s.cfg.Topic, s.name) // to the server's ack floor + 1
 		}

@@ -11,12 +11,13 @@ import (
 )
 
 // topUpLocked requests more events when what is requested and queued has
-// fallen to half of the limit, and always when there is nothing at all.
-// Invariant A3: requested + queued stay within min(room, prefetch).
+// fallen to half of the limit. Invariant A3: requested + queued stay within
+// min(room, prefetch). With must, when there is nothing at all, it asks for one
+// event whatever the room is, since Fetch waits for one.
 //
 // A request is bounded in bytes by what its events will probably need, so that
 // several can be under way at once without one of them holding all the bytes.
-func (s *Source) topUpLocked(room event.Room) {
+func (s *Source) topUpLocked(room event.Room, must bool) {
 	limit := event.Room{
 		Events: min(room.Events, s.cfg.Prefetch.Events),
 		Bytes:  min(room.Bytes, s.cfg.Prefetch.Bytes),
@@ -24,7 +25,8 @@ func (s *Source) topUpLocked(room event.Room) {
 	queued := len(s.mu.queue) - s.mu.head
 	have := event.Room{Events: s.mu.asked.Events + queued, Bytes: s.mu.asked.Bytes + s.mu.bytes}
 	none := have.Events == 0
-	if !none && (limit.Events <= 0 || have.Events*2 > limit.Events || have.Bytes*2 > limit.Bytes) {
+	low := have.Events*2 <= limit.Events && have.Bytes*2 <= limit.Bytes
+	if (!none || !must) && (!low || limit.Events <= 0 || limit.Bytes <= 0) {
 		return
 	}
 	free := event.Room{Events: max(limit.Events-have.Events, 1), Bytes: max(limit.Bytes-have.Bytes, 1)}

@@ -3,6 +3,7 @@ package broker
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -102,7 +103,9 @@ func (d *wiredDialer) secure(conn net.Conn, address string) (net.Conn, error) {
 			return nil, err
 		}
 		secured := tls.Client(conn, cfg)
-		if err := secured.Handshake(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), d.opts.Timeout) // nats.go dials without a context
+		defer cancel()
+		if err := secured.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("%w: %w", nats.ErrTLS, err)
 		}
 		conn = secured

@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"strings"
 	"time"
 	"unsafe"
 
@@ -42,8 +43,9 @@ var (
 )
 
 const (
-	failed    = -1 // the cause is on stderr
+	failed    = -28 // EINVAL; the cause is on stderr
 	maxBuffer = 1 << 30
+	maxRandom = 1 << 20 // what the host gives at once
 )
 
 //go:wasmexport wasmill_abi_v1
@@ -73,7 +75,7 @@ func exportOpen(p unsafe.Pointer, size uint32) int32 {
 	}
 	self.opener = registered
 	if err := self.open(append([]byte(nil), doc...)); err != nil {
-		report("open", err)
+		report(err)
 		return failed
 	}
 	return 0
@@ -90,7 +92,7 @@ func exportProcess(p unsafe.Pointer, size uint32) int64 {
 	}
 	response, err := self.process(frame)
 	if err != nil {
-		report("process", err)
+		report(err)
 		return failed
 	}
 	return abi.Pointer(response)
@@ -100,7 +102,7 @@ func exportProcess(p unsafe.Pointer, size uint32) int64 {
 func exportClose() int64 {
 	response, err := self.close()
 	if err != nil {
-		report("close", err)
+		report(err)
 		return failed
 	}
 	return abi.Pointer(response)
@@ -112,14 +114,15 @@ func received(p unsafe.Pointer, size uint32) ([]byte, bool) {
 		return nil, true
 	}
 	if len(input) == 0 || p != unsafe.Pointer(&input[0]) || int(size) > len(input)*8 {
-		println("wasmill: the host handed over bytes that are not in wasmill_buffer")
+		println("the host handed over bytes that are not in the buffer of wasmill_buffer")
 		return nil, false
 	}
 	return unsafe.Slice((*byte)(p), size), true
 }
 
-// report writes to stderr, which the host keeps for the fault it reports.
-func report(what string, err error) { println(what + ": " + err.Error()) }
+// report writes err to stderr as one line, which the host puts into the fault
+// that it reports.
+func report(err error) { println(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
 func hostLog(level Level, line []byte) {
 	importLog(int32(level), unsafe.String(unsafe.SliceData(line), len(line)))
@@ -152,8 +155,10 @@ func Now() time.Time { return time.Unix(0, importNow()).UTC() }
 
 // Random fills b with random bytes. It needs the grant "random".
 func Random(b []byte) {
-	if len(b) > 0 {
-		importRandom(unsafe.Pointer(&b[0]), uint32(len(b)))
+	for len(b) > 0 {
+		n := min(len(b), maxRandom)
+		importRandom(unsafe.Pointer(&b[0]), uint32(n))
+		b = b[n:]
 	}
 }
 

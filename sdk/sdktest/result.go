@@ -120,17 +120,17 @@ func Lines(t testing.TB, path, subject string) []Event {
 
 // line is one line of a golden file: an output or an outcome.
 type line struct {
-	Event   int               `json:"event"`
-	Output  string            `json:"output,omitempty"`
-	Subject string            `json:"subject,omitempty"`
-	Key     string            `json:"key,omitempty"`
-	Headers []json.RawMessage `json:"headers,omitempty"` // ["name","value"]
-	Payload json.RawMessage   `json:"payload,omitempty"` // when it is JSON
-	Text    string            `json:"text,omitempty"`    // when it is other text
-	Base64  []byte            `json:"base64,omitempty"`  // when it is not text
-	Outcome string            `json:"outcome,omitempty"`
-	Delay   string            `json:"delay,omitempty"`
-	Reason  string            `json:"reason,omitempty"`
+	Event   int             `json:"event"`
+	Output  string          `json:"output,omitempty"`
+	Subject string          `json:"subject,omitempty"`
+	Key     string          `json:"key,omitempty"`
+	Headers [][2]string     `json:"headers,omitempty"`
+	Payload json.RawMessage `json:"payload,omitempty"` // when it is JSON
+	Text    string          `json:"text,omitempty"`    // when it is other text
+	Base64  []byte          `json:"base64,omitempty"`  // when it is not text
+	Outcome string          `json:"outcome,omitempty"`
+	Delay   string          `json:"delay,omitempty"`
+	Reason  string          `json:"reason,omitempty"`
 }
 
 // NDJSON writes r in the format of golden files: one line for each output and
@@ -166,8 +166,7 @@ func (r Result) NDJSON() []byte {
 func (o Output) line() line {
 	l := line{Event: o.Event, Output: o.Output, Subject: o.Subject, Key: o.Key}
 	for _, h := range o.Headers {
-		pair, _ := json.Marshal([]string{h.Name, h.Value})
-		l.Headers = append(l.Headers, pair)
+		l.Headers = append(l.Headers, [2]string{h.Name, h.Value})
 	}
 	switch payload := []byte(o.Payload); {
 	case json.Valid(payload):

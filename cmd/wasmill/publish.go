@@ -102,7 +102,9 @@ func (a *app) publish(ctx context.Context, topic string, payloads []string, fl p
 	if a.json() && err == nil {
 		return a.printJSON(admin.Published{Published: p.done, Bytes: p.bytes})
 	}
-	a.note("%s", p.line(topic, 0))
+	if err == nil || p.done > 0 {
+		a.note("%s", p.line(topic, 0))
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return &exitError{exitFailure, errors.New("topics publish: interrupted before the end of the input")}

@@ -123,7 +123,7 @@ func (a *app) quickstart(ctx context.Context, dir, keep string, stay bool) (err 
 	}
 	sum := quickstartSummary{Ready: ms(time.Since(begin))}
 	a.note("%s, an embedded NATS server and the plugin are up after %d ms.", a.paint(a.stderr, cyan, "wasmill"), time.Since(begin).Milliseconds())
-	a.note("%s: topic %s → plugin strong (magnitude ≥ 5) → topic %s\n", plural(len(events), "earthquake"), quickstartIn, quickstartOut)
+	a.note("%s earthquakes: topic %s → plugin strong (magnitude ≥ 5) → topic %s\n", count(len(events)), quickstartIn, quickstartOut)
 
 	if err := a.quickstartRun(ctx, in, events, &sum); err != nil {
 		return fmt.Errorf("quickstart: %w", err)

@@ -14,7 +14,14 @@ log=run.log
 say() { printf '\n== %s\n' "$*"; }
 # show prints a command as one would type it, then runs it.
 show() {
-  printf '\n$ wasmill %s\n' "$*"
+  printf '\n$ wasmill'
+  for word; do
+    case $word in
+    *[!a-zA-Z0-9_./:=-]*) printf " '%s'" "$word" ;;
+    *) printf ' %s' "$word" ;;
+    esac
+  done
+  printf '\n'
   "$wasmill" "$@"
 }
 
@@ -58,6 +65,10 @@ caught_up() { ! grep -E '"(lag|in_flight)": ?[1-9]' >/dev/null; }
 say "building the plugins"
 show build
 
+if "$wasmill" status >/dev/null 2>&1; then
+  echo "another wasmill answers on the ports of this example: stop it first" >&2
+  exit 3
+fi
 say "starting wasmill with wasmill.toml (log: $PWD/$log)"
 set -m # a process group of its own: Ctrl-C is for this script, which then stops wasmill once
 "$wasmill" run >"$log" 2>&1 &
@@ -65,16 +76,18 @@ pid=$!
 set +m
 until_so ready
 
-say "publishing a week of real earthquakes"
+say "publishing a week of real earthquakes, and an event that is none"
 show topics publish quakes --subject quakes.raw --file earthquakes.ndjson
+show topics publish quakes --subject quakes.raw 'M 5.1 somewhere'
 until_so caught_up
 
 say "what came out"
 show pipelines list
 show topics list
 show topics tail tsunami --from all --no-follow
-show topics tail alerts --subject 'alerts.*.strong' --from -5 --no-follow
+show topics tail alerts --from -5 --no-follow
 show topics tail california --from -3 --no-follow --payload
+show dlq list
 
 if [ -z "${ONCE:-}" ]; then
   cat <<'E2'
@@ -83,8 +96,8 @@ if [ -z "${ONCE:-}" ]; then
 
   export PATH="$(cd ../../bin && pwd):$PATH"
   wasmill topics tail alerts                                      # what comes from now on
-  wasmill topics publish quakes --subject quakes.raw 'not JSON'   # a bad event …
-  wasmill dlq list                                                # … and what became of it
+  wasmill topics publish quakes --subject quakes.raw '{"id":"x"}'
+  wasmill dlq list                                                # the event was not complete
   wasmill build                                                   # after a change of a plugin: taken at once
   wasmill status
   nats --server nats://127.0.0.1:4222 sub 'alerts.>'              # any NATS client can join in

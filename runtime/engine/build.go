@@ -80,7 +80,7 @@ func pipelineConfig(p *plan.Plan, spec *plan.Pipeline, digest func(stage int) st
 	}
 	cfg := pipeline.Config{
 		Name: spec.Name, Topic: spec.From, DeadLetters: plan.DeadLetters,
-		Key: key, Partitions: partitions(spec), OnFailure: spec.OnFailure,
+		Filter: spec.Filter, Loop: spec.Loop, Key: key, Partitions: partitions(spec), OnFailure: spec.OnFailure,
 		Batch:  pipeline.Batch{MaxEvents: spec.Batch.MaxEvents, MaxBytes: int(spec.Batch.MaxBytes), MaxWait: spec.Batch.MaxWait},
 		Retry:  pipeline.Retry{Attempts: spec.Retry.Attempts, Backoff: spec.Retry.Backoff, MaxBackoff: spec.Retry.MaxBackoff},
 		Room:   event.Room{Events: roomEvents, Bytes: roomBytes},

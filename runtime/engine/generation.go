@@ -171,20 +171,26 @@ func (p *plugin) retract(g *generation, reason string) {
 }
 
 // previous returns the generation to go back to: the newest retired one that
-// is not the same version as the current.
+// is not the same version as the current and was not rolled back later.
 func (p *plugin) previous() (generation, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cur := p.mu.current
+	passed := []*generation{p.mu.current} // versions not to go back to
 	for _, g := range p.mu.history {
-		if g == cur || g.State != stateRetired || g.Number > cur.Number {
-			continue
-		}
-		if g.Digest != cur.Digest || needsGeneration(g.spec, cur.spec) {
+		switch {
+		case slices.ContainsFunc(passed, g.sameAs):
+		case g.State == stateRetired:
 			return *g, true
+		}
+		if g.State == stateRolledBack {
+			passed = append(passed, g)
 		}
 	}
 	return generation{}, false
+}
+
+func (g *generation) sameAs(o *generation) bool {
+	return g.Digest == o.Digest && !needsGeneration(g.spec, o.spec)
 }
 
 // retire lets go of everything the plugin holds.

@@ -177,13 +177,14 @@ func (w *world) got(topic string) []string {
 // wait until a topic holds exactly these payloads.
 func (w *world) wait(topic string, payloads ...string) {
 	w.t.Helper()
+	var got []string
 	w.until(fmt.Sprintf("topic %s to hold %q", topic, payloads), func() bool {
-		got := w.got(topic)
-		if len(got) > len(payloads) {
-			w.t.Fatalf("topic %s holds %q, want %q", topic, got, payloads)
-		}
-		return slices.Equal(got, payloads)
+		got = w.got(topic)
+		return slices.Equal(got, payloads) || len(got) > len(payloads)
 	})
+	if len(got) > len(payloads) {
+		w.t.Fatalf("topic %s holds %q, want %q", topic, got, payloads)
+	}
 }
 
 func (w *world) state(name, state string) {
@@ -280,6 +281,9 @@ func (w *world) OpenSource(_ context.Context, cfg broker.SourceConfig) (pipeline
 
 func (s *memSource) Fetch(ctx context.Context, dst []event.Event, room event.Room) ([]event.Event, uint64, error) {
 	for {
+		if ctx.Err() != nil {
+			return dst, 0, ctx.Err()
+		}
 		s.w.mu.Lock()
 		log, moved := s.w.topics[s.topic], s.w.moved
 		for n := 0; s.at < uint64(len(log)) && n < room.Events; n++ {

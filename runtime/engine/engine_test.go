@@ -1,0 +1,547 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/runtime/broker"
+	"github.com/wasmill/wasmill/runtime/pipeline"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+// two is two pipelines on one topic, each with a plugin of its own.
+const two = `
+[topics.in]
+subjects = ["in.>"]
+[topics.a]
+subjects = ["a.>"]
+[topics.b]
+subjects = ["b.>"]
+[plugins.left]
+path = "left.wasm"
+[plugins.right]
+path = "right.wasm"
+[pipelines.a]
+from = "in"
+stages = ["left"]
+to = "a"
+subject = "a.x"
+[pipelines.b]
+from = "in"
+stages = ["right"]
+to = "b"
+subject = "b.x"
+`
+
+func twoPipelines(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.module("left", "l1")
+	w.module("right", "r1")
+	w.open(two)
+	return w
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	t.Run("events flow through every pipeline", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.send("in", "1", "2")
+		w.wait("a", "1-l1", "2-l1")
+		w.wait("b", "1-r1", "2-r1")
+	})
+	t.Run("topics are made first, the dead letters among them", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		for _, name := range []string{"in", "a", "b", "dead-letters"} {
+			if _, ok := w.ensured[name]; !ok {
+				t.Errorf("topic %q was not made", name)
+			}
+		}
+	})
+	t.Run("everything that does not load is reported and nothing stays", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.module("left", "l1 noload")
+		w.module("right", "r1")
+		p := w.plan(two)
+		if err := os.Remove(filepath.Join(w.dir, "right.wasm")); err != nil {
+			t.Fatal(err)
+		}
+		w.ensure = func(c broker.TopicConfig) error {
+			if c.Name == "b" {
+				return errors.New("topic b is impossible")
+			}
+			return nil
+		}
+		err := w.engine.Open(t.Context(), p)
+		for _, part := range []string{"topic b is impossible", `plugin "left"`, "is not a WebAssembly module", `plugin "right"`, "no such file"} {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%q is missing in: %v", part, err)
+			}
+		}
+	})
+	t.Run("a plugin that refuses its configuration keeps everything from starting", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.module("left", "l1")
+		w.module("right", "r1 noopen")
+		err := w.engine.Open(t.Context(), w.plan(two))
+		if err == nil || !strings.Contains(err.Error(), "wasmill_open returned -22") {
+			t.Errorf("got %v", err)
+		}
+		if len(w.states) > 0 {
+			t.Errorf("pipelines were started: %v", w.states)
+		}
+	})
+	t.Run("a built-in that does not exist is named beside those that do", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.engine.deps.Builtins = map[string][]byte{"pass": nil, "threshold": nil}
+		w.module("right", "r1")
+		err := w.engine.Open(t.Context(), w.plan(strings.Replace(two, `path = "left.wasm"`, `builtin = "nope"`, 1)))
+		if err == nil || !strings.Contains(err.Error(), `"nope"; there are: pass, threshold`) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestFailureStaysWithItsPipeline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.module("left", "l1")
+	w.module("right", "r1 fault:poison")
+	w.open(strings.Replace(two, `subject = "b.x"`, "subject = \"b.x\"\non_failure = \"halt\"\nretry = { attempts = 1 }", 1))
+	w.send("in", "1")
+	w.wait("b", "1-r1")
+	w.until("the first event to be acknowledged", func() bool { return w.acked["b"] == 1 })
+	w.send("in", "poison", "2")
+	w.wait("a", "1-l1", "poison-l1", "2-l1")
+	w.state("b", status.StateHalted)
+	s := w.engine.Status(t.Context())
+	if s.Ready || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], `pipeline "b" is halted`) {
+		t.Errorf("ready %v, problems %q", s.Ready, s.Problems)
+	}
+
+	// A new version of its plugin starts it again.
+	w.module("right", "r2")
+	if err := w.engine.ReloadPlugin(t.Context(), "right"); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("b", "1-r1", "poison-r2", "2-r2")
+	w.state("b", status.StateRunning)
+	if s := w.engine.Status(t.Context()); !s.Ready {
+		t.Errorf("problems %q", s.Problems)
+	}
+}
+
+func TestReloadPlugin(t *testing.T) {
+	t.Parallel()
+	history := func(w *world, name string) string {
+		var lines []string
+		for _, p := range w.engine.Plugins(context.Background()) {
+			if p.Name != name {
+				continue
+			}
+			for _, g := range p.History {
+				lines = append(lines, fmt.Sprintf("%d %s %s", g.Number, g.Origin, g.State))
+			}
+		}
+		return strings.Join(lines, ", ")
+	}
+	reload := func(t *testing.T, w *world, words string) error {
+		t.Helper()
+		w.module("left", words)
+		return w.engine.ReloadPlugin(t.Context(), "left")
+	}
+
+	t.Run("the next event runs on the new version", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.send("in", "1")
+		w.wait("a", "1-l1")
+		if err := reload(t, w, "l2"); err != nil {
+			t.Fatal(err)
+		}
+		w.send("in", "2")
+		w.wait("a", "1-l1", "2-l2")
+		w.wait("b", "1-r1", "2-r1")
+		if got := history(w, "left"); got != "2 file active, 1 start retired" {
+			t.Errorf("history: %s", got)
+		}
+	})
+	t.Run("the same bytes change nothing", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		if err := reload(t, w, "l1"); err != nil {
+			t.Fatal(err)
+		}
+		if got := history(w, "left"); got != "1 start active" || len(w.reloads) > 0 {
+			t.Errorf("history: %s; reloads %v", got, w.reloads)
+		}
+	})
+	t.Run("a version that does not load or open is refused and the old one stays", func(t *testing.T) {
+		t.Parallel()
+		for _, words := range []string{"bad noload", "bad noopen"} {
+			w := twoPipelines(t)
+			w.state("a", status.StateRunning)
+			if err := reload(t, w, words); err == nil {
+				t.Error("no error")
+			}
+			w.send("in", "1")
+			w.wait("a", "1-l1")
+			if got := history(w, "left"); got != "2 file refused, 1 start active" {
+				t.Errorf("history: %s", got)
+			}
+			if len(w.reloads) != 1 || w.reloads[0] != "left failed" {
+				t.Errorf("reloads %v", w.reloads)
+			}
+			if w.live["bad"] != 0 || w.live["bad instance"] != 0 {
+				t.Errorf("left open: %v", w.live)
+			}
+		}
+	})
+	t.Run("a version that one of two pipelines refuses gets into neither", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.module("left", "l1")
+		w.module("right", "r1")
+		w.open(strings.Replace(two, `stages = ["right"]`, `stages = ["left", "right"]`, 1))
+		w.state("a", status.StateRunning)
+		w.state("b", status.StateRunning)
+		if err := reload(t, w, "l2 noopen:b"); err == nil {
+			t.Error("no error")
+		}
+		w.send("in", "1")
+		w.wait("a", "1-l1")
+		w.wait("b", "1-l1-r1")
+	})
+	t.Run("the old version is closed when the window has passed", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w := twoPipelines(t)
+			synctest.Wait()
+			if err := reload(t, w, "l2"); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if w.live["l1"] != 1 || w.live["l1 instance"] != 0 {
+				t.Errorf("during the window: %v", w.live)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if w.live["l1"] != 0 || w.live["l2"] != 1 {
+				t.Errorf("after the window: %v", w.live)
+			}
+			_ = w.engine.Close(t.Context())
+		})
+	})
+	t.Run("a version that fails where the old one works is rolled back by itself", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.state("a", status.StateRunning)
+		if err := reload(t, w, "l2 fault"); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for i := range 2 * strikes {
+			want = append(want, fmt.Sprintf("%d-l1", i))
+			w.send("in", fmt.Sprint(i))
+			w.wait("a", want...) // every event on the old one, in order
+		}
+		w.until("the rollback", func() bool { return len(w.reloads) == 2 && w.reloads[1] == "left rolled_back" })
+		if got := history(w, "left"); got != "3 rollback active, 2 file rolled back, 1 start retired" {
+			t.Errorf("history: %s", got)
+		}
+		w.until("the faulty version to be closed", func() bool { return w.live["l2"] == 0 && w.live["l2 instance"] == 0 })
+		if len(w.got("dead-letters")) > 0 {
+			t.Errorf("dead letters: %q", w.got("dead-letters"))
+		}
+
+		// Its file is not taken again before it has changed.
+		if err := w.engine.ReloadPlugin(t.Context(), "left"); err != nil {
+			t.Fatal(err)
+		}
+		if got := history(w, "left"); !strings.HasPrefix(got, "3 rollback active") {
+			t.Errorf("history: %s", got)
+		}
+		if err := reload(t, w, "l3"); err != nil {
+			t.Fatal(err)
+		}
+		w.send("in", "z")
+		w.wait("a", append(want, "z-l3")...)
+	})
+	t.Run("an event that no version can process is dead-lettered and no strike", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.module("left", "l1 fault:poison")
+		w.module("right", "r1")
+		w.open(strings.Replace(two, `subject = "a.x"`, "subject = \"a.x\"\nretry = { attempts = 1 }", 1))
+		w.state("a", status.StateRunning)
+		if err := reload(t, w, "l2 fault:poison"); err != nil {
+			t.Fatal(err)
+		}
+		w.send("in", "1", "poison", "2")
+		w.wait("a", "1-l2", "2-l2")
+		w.wait("dead-letters", "poison")
+		if got := history(w, "left"); got != "2 file active, 1 start retired" {
+			t.Errorf("history: %s", got)
+		}
+	})
+	t.Run("a fix is taken while its predecessor is struck out", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.state("a", status.StateRunning)
+		if err := w.engine.lock(t.Context()); err != nil { // the rollback has to wait
+			t.Fatal(err)
+		}
+		w.engine.unlock()
+		if err := reload(t, w, "l2 fault"); err != nil {
+			t.Fatal(err)
+		}
+		p, _ := w.engine.plugin("left")
+		v := w.engine.onProbation(p, p.mu.module, originFile)
+		if v.trial.old.Digest() != digestOf([]byte("l2 fault")) {
+			t.Error("the way back is not the version in use")
+		}
+		v.trial.settle()
+		for range strikes {
+			p.mu.trial.strike(errors.New("x"))
+		}
+		v = w.engine.onProbation(p, p.mu.module, originFile)
+		if v.trial.old.Digest() != digestOf([]byte("l1")) {
+			t.Error("the way back leads to the version that struck out")
+		}
+		v.trial.settle()
+	})
+	t.Run("a plugin that does not exist", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		if err := w.engine.ReloadPlugin(t.Context(), "nope"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestRollback(t *testing.T) {
+	t.Parallel()
+	w := twoPipelines(t)
+	w.state("a", status.StateRunning)
+	var sent []string
+	expect := func(tag string) {
+		t.Helper()
+		n := fmt.Sprint(len(sent))
+		sent = append(sent, n+"-"+tag)
+		w.send("in", n)
+		w.wait("a", sent...)
+	}
+	if _, err := w.engine.Rollback(t.Context(), "left"); !errors.Is(err, ErrNoPrevious) {
+		t.Errorf("with one generation: %v", err)
+	}
+	for _, v := range []string{"l2", "l3"} {
+		w.module("left", v)
+		if err := w.engine.ReloadPlugin(t.Context(), "left"); err != nil {
+			t.Fatal(err)
+		}
+		expect(v)
+	}
+	g, err := w.engine.Rollback(t.Context(), "left")
+	if err != nil || g.Number != 4 || g.Digest != digestOf([]byte("l2")) || g.Origin != originRollback {
+		t.Errorf("got %+v, %v", g, err)
+	}
+	expect("l2")
+	if err := w.engine.ReloadPlugin(t.Context(), "left"); err != nil { // the file is still l3
+		t.Fatal(err)
+	}
+	expect("l2")
+	if _, err := w.engine.Rollback(t.Context(), "left"); err != nil {
+		t.Fatal(err)
+	}
+	expect("l1")
+	if _, err := w.engine.Rollback(t.Context(), "left"); !errors.Is(err, ErrNoPrevious) {
+		t.Errorf("at the first generation: %v", err)
+	}
+	expect("l1")
+}
+
+func TestOperate(t *testing.T) {
+	t.Parallel()
+	t.Run("a paused pipeline fetches nothing until it is resumed", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.state("a", status.StateRunning)
+		if err := w.engine.Pause(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		w.state("a", status.StatePaused)
+		w.send("in", "1")
+		w.wait("b", "1-r1")
+		if got := w.got("a"); len(got) > 0 {
+			t.Errorf("got %q", got)
+		}
+		if s := w.engine.Status(t.Context()); !s.Ready {
+			t.Errorf("problems %q", s.Problems)
+		}
+		if err := w.engine.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		w.wait("a", "1-l1")
+	})
+	t.Run("a reset pipeline reads from there again", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.send("in", "1", "2", "3")
+		w.wait("a", "1-l1", "2-l1", "3-l1")
+		seq, err := w.engine.Reset(t.Context(), "a", "seq:2")
+		if err != nil || seq != 2 {
+			t.Errorf("got %d, %v", seq, err)
+		}
+		w.wait("a", "1-l1", "2-l1", "3-l1", "2-l1", "3-l1")
+		w.wait("b", "1-r1", "2-r1", "3-r1")
+	})
+	t.Run("a reset to nowhere is refused and the pipeline goes on", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		if _, err := w.engine.Reset(t.Context(), "a", "nowhere"); err == nil {
+			t.Error("no error")
+		}
+		w.send("in", "1")
+		w.wait("a", "1-l1")
+	})
+	t.Run("a pipeline that another process owns is reset there", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.external = true
+		w.leases = func(ctx context.Context, _ string) (lease, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		w.module("left", "l1")
+		w.module("right", "r1")
+		w.open(two)
+		w.state("a", status.StateStandby)
+		if _, err := w.engine.Reset(t.Context(), "a", "all"); !errors.Is(err, ErrStandby) {
+			t.Errorf("got %v", err)
+		}
+		if s := w.engine.Status(t.Context()); !s.Ready {
+			t.Errorf("standby is no problem, got %q", s.Problems)
+		}
+	})
+	t.Run("names that do not exist", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		_, resetErr := w.engine.Reset(t.Context(), "x", "all")
+		_, showErr := w.engine.Pipeline("x")
+		_, rollbackErr := w.engine.Rollback(t.Context(), "x")
+		for _, err := range []error{w.engine.Pause(t.Context(), "x"), w.engine.Resume(t.Context(), "x"), resetErr, showErr, rollbackErr} {
+			if !errors.Is(err, ErrNotFound) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
+
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := twoPipelines(t)
+		synctest.Wait()
+		time.Sleep(time.Hour) // idle is not stalled
+		w.change(func() { w.stuck["a"] = true })
+		w.send("in", "1")
+		time.Sleep(stalledAfter - time.Second)
+		synctest.Wait()
+		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning {
+			t.Errorf("is %s after %s", p.State, stalledAfter-time.Second)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		p, _ := w.engine.Pipeline("a")
+		if p.State != status.StateStalled || p.Lag != 1 {
+			t.Errorf("is %s with lag %d after %s", p.State, p.Lag, stalledAfter)
+		}
+		if p, _ := w.engine.Pipeline("b"); p.State != status.StateRunning {
+			t.Errorf("its neighbour is %s", p.State)
+		}
+		if s := w.engine.Status(t.Context()); s.Ready || len(s.Problems) != 1 {
+			t.Errorf("ready %v, problems %q", s.Ready, s.Problems)
+		}
+		w.change(func() { w.stuck["a"] = false })
+		w.send("in", "2")
+		synctest.Wait()
+		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning || p.Lag != 0 {
+			t.Errorf("is %s with lag %d", p.State, p.Lag)
+		}
+		_ = w.engine.Close(t.Context())
+	})
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	t.Run("what is in flight is finished", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.send("in", "1", "2")
+		w.wait("a", "1-l1", "2-l1")
+		if err := w.engine.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.acked["a"] != 2 {
+			t.Errorf("acknowledged up to %d", w.acked["a"])
+		}
+		if err := w.engine.ReloadPlugin(t.Context(), "left"); !errors.Is(err, ErrClosed) {
+			t.Errorf("a closed engine reloads: %v", err)
+		}
+	})
+	t.Run("a pipeline that cannot drain does not hold it for ever", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.stuck["a"] = true
+			w.module("left", "l1")
+			w.module("right", "r1")
+			w.open(two)
+			w.send("in", "1")
+			synctest.Wait()
+			began := time.Now()
+			if err := w.engine.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(began); d > w.engine.deps.DrainTimeout+2*time.Second {
+				t.Errorf("took %s", d)
+			}
+		})
+	})
+	t.Run("an engine that was never opened closes", func(t *testing.T) {
+		t.Parallel()
+		newWorld(t)
+	})
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.module("left", "l1 noload")
+	w.module("right", "r1 noopen:b")
+	err := check(t.Context(), w, nil, w.plan(two))
+	var refused *host.LoadError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "left.wasm") || !strings.Contains(err.Error(), "wasmill_open returned -22") {
+		t.Errorf("got %v", err)
+	}
+	w.module("left", "l1")
+	w.module("right", "r1")
+	if err := check(t.Context(), w, nil, w.plan(two)); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+var _ runner = (*pipeline.Pipeline)(nil)

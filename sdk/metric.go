@@ -2,13 +2,6 @@ package sdk
 
 import "github.com/wasmill/wasmill/sdk/abi"
 
-// metric is what the three kinds share. The host learns of it at its first use.
-type metric struct {
-	name string
-	kind int32
-	id   int32 // the host's number +1; 0 = not asked yet, < 0 = refused
-}
-
 // Counter counts up. Make one with NewCounter, usually in a package variable.
 type Counter struct{ metric }
 

@@ -103,6 +103,12 @@ func hostLog(level Level, line []byte) {
 	}
 }
 
+// metric is what the three kinds share. A native host knows it by its name.
+type metric struct {
+	name string
+	kind int32
+}
+
 func (m *metric) add(n int64) { m.observe(float64(n)) }
 
 func (m *metric) observe(v float64) {

@@ -128,6 +128,13 @@ func hostLog(level Level, line []byte) {
 	importLog(int32(level), unsafe.String(unsafe.SliceData(line), len(line)))
 }
 
+// metric is what the three kinds share. The host learns of it at its first use.
+type metric struct {
+	name string
+	kind int32
+	id   int32 // the host's number +1; 0 = not asked yet, < 0 = refused
+}
+
 func (m *metric) add(n int64) {
 	if id, ok := m.define(); ok {
 		importMetricAdd(id, n)

@@ -138,31 +138,33 @@ func (r *BatchReader) Next(e *Event) (bool, error) {
 	if len(b) < EventHeaderSize {
 		return false, bad("batch ends inside an event", r.pos, uint64(len(b)))
 	}
-	size := int(le.Uint32(b))
+	h := (*[EventHeaderSize]byte)(b) // constant offsets into an array need no checks
+	size := int(le.Uint32(h[0:]))
 	if size < EventHeaderSize || size > len(b) || size&7 != 0 {
 		return false, bad("event length is out of bounds", r.pos, uint64(size))
 	}
-	b = b[:size]
-	*e = Event{
-		Flags:       le.Uint32(b[4:]),
-		Seq:         le.Uint64(b[8:]),
-		Time:        int64(le.Uint64(b[16:])),
-		Attempt:     le.Uint32(b[24:]),
-		HeaderCount: le.Uint32(b[44:]),
+	if flags := le.Uint32(h[4:]); flags != 0 {
+		return false, bad("event flags are unknown", r.pos+4, uint64(flags))
 	}
-	if e.Flags != 0 {
-		return false, bad("event flags are unknown", r.pos+4, uint64(e.Flags))
+	subject, key := uint64(le.Uint32(h[28:])), uint64(le.Uint32(h[32:]))
+	headers, payload := uint64(le.Uint32(h[36:])), uint64(le.Uint32(h[40:]))
+	key += subject
+	headers += key
+	payload += headers
+	data := b[EventHeaderSize:size]
+	if payload > uint64(len(data)) {
+		return false, bad("event parts exceed its length", r.pos+28, payload)
 	}
-	s, k := uint64(le.Uint32(b[28:])), uint64(le.Uint32(b[32:]))
-	h, p := uint64(le.Uint32(b[36:])), uint64(le.Uint32(b[40:]))
-	if s+k+h+p > uint64(size-EventHeaderSize) {
-		return false, bad("event parts exceed its length", r.pos+28, s+k+h+p)
-	}
-	at := EventHeaderSize
-	e.Subject, at = view(b, at, int(s))
-	e.Key, at = view(b, at, int(k))
-	e.Headers, at = view(b, at, int(h))
-	e.Payload, _ = view(b, at, int(p))
+	e.Flags = 0
+	e.Attempt = le.Uint32(h[24:])
+	e.Seq = le.Uint64(h[8:])
+	e.Time = int64(le.Uint64(h[16:]))
+	e.HeaderCount = le.Uint32(h[44:])
+	// Capacities are cut, so that an append by the reader cannot overwrite what follows.
+	e.Subject = data[:subject:subject]
+	e.Key = data[subject:key:key]
+	e.Headers = data[key:headers:headers]
+	e.Payload = data[headers:payload:payload]
 	r.pos += size
 	r.left--
 	return true, nil

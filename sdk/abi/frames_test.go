@@ -314,8 +314,11 @@ func TestResponseRefused(t *testing.T) {
 		{"an outcome of an event with outputs", change(frame, outcome, 0), limits, "outcome and outputs"},
 		{"more bytes than allowed", frame, abi.ResponseLimits{Events: 3, Outputs: 3, MaxBytes: 100}, "max_output_bytes"},
 		{"more outputs of one event than allowed", frame, abi.ResponseLimits{Events: 3, Outputs: 3, MaxPerEvent: 1}, "too many outputs"},
-		{"a second record without a source", change(change(change(change(frame, second+4, 0xff), second+5, 0xff), second+6, 0xff), second+7, 0xff),
-			abi.ResponseLimits{Events: 3, Outputs: 3, MaxWithoutEvent: 1}, "without a source"},
+		{
+			"a second record without a source", change(change(change(change(frame, second+4, 0xff), second+5, 0xff), second+6, 0xff), second+7, 0xff),
+			abi.ResponseLimits{Events: 3, Outputs: 3, MaxWithoutEvent: 1},
+			"without a source",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := abi.Result{Outputs: make([]abi.Output, 1), Outcomes: make([]abi.Outcome, 1)}
@@ -345,7 +348,7 @@ func TestHeaders(t *testing.T) {
 	if err := abi.CheckHeaders(block, 3); err != nil {
 		t.Error(err)
 	}
-	for n := range len(block) {
+	for n := range block {
 		if err := abi.CheckHeaders(block[:n], 3); err == nil {
 			t.Errorf("the first %d bytes pass for three headers", n)
 		}

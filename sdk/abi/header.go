@@ -46,7 +46,7 @@ func FindHeader(block []byte, key string) ([]byte, bool) {
 // value without CR, LF or NUL.
 func CheckHeaders(block []byte, count int) error {
 	at := 0
-	for n := 0; n < count; n++ {
+	for n := range count {
 		k, v, rest, ok := NextHeader(block[at:])
 		if !ok {
 			return bad("header entry is out of bounds", at, uint64(n))

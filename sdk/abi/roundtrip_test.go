@@ -46,7 +46,8 @@ func decodeBatch(frame []byte) (abi.BatchHeader, []abi.Event, error) {
 func sameEvents(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, got, want []abi.Event) {
+}, got, want []abi.Event,
+) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%d events, want %d", len(got), len(want))
@@ -162,7 +163,8 @@ func drawOutput(t *rapid.T, source uint32) abi.Output {
 func sameResult(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, got, want abi.Result) {
+}, got, want abi.Result,
+) {
 	t.Helper()
 	if len(got.Outputs) != len(want.Outputs) || len(got.Outcomes) != len(want.Outcomes) {
 		t.Fatalf("got %d outputs and %d outcomes, want %d and %d", len(got.Outputs), len(got.Outcomes), len(want.Outputs), len(want.Outcomes))

@@ -93,6 +93,7 @@ func FuzzFind(f *testing.F) {
 
 // same compares what v says of itself with encoding/json.
 func same(t *testing.T, v jsonptr.Value) {
+	t.Helper()
 	var want any
 	dec := json.NewDecoder(bytes.NewReader(v.Raw()))
 	dec.UseNumber()

@@ -78,7 +78,7 @@ func Check(pointer string) error {
 	if pointer != "" && pointer[0] != '/' {
 		return &PointerError{Pointer: pointer, Problem: "must be empty or begin with /"}
 	}
-	for i := 0; i < len(pointer); i++ {
+	for i := range len(pointer) {
 		if pointer[i] == '~' && (i+1 == len(pointer) || pointer[i+1] != '0' && pointer[i+1] != '1') {
 			return &PointerError{Pointer: pointer, Problem: "has a ~ that is not followed by 0 or 1; write ~0 for ~ and ~1 for /"}
 		}

@@ -51,11 +51,11 @@ func skip(doc []byte, i int) int {
 	if i >= len(doc) {
 		return -1
 	}
-	switch c := doc[i]; {
-	case c == '"':
+	switch doc[i] {
+	case '"':
 		i, _ = text(doc, i)
 		return i
-	case c == '{' || c == '[':
+	case '{', '[':
 		return container(doc, i)
 	}
 	return scalar(doc, i)
@@ -71,12 +71,12 @@ value:
 	if i >= len(doc) {
 		return -1
 	}
-	switch c := doc[i]; {
-	case c == '"':
+	switch c := doc[i]; c {
+	case '"':
 		if i, _ = text(doc, i); i < 0 {
 			return -1
 		}
-	case c == '{' || c == '[':
+	case '{', '[':
 		if depth == MaxDepth {
 			return -1
 		}

@@ -63,7 +63,8 @@ var house = map[string][]string{
 	"runtime/admin": {"runtime/event", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
 	"runtime/bench": {
 		"runtime/engine", "runtime/broker", "runtime/pipeline", "runtime/plan", "runtime/event", "runtime/status",
-		"host", "sdk/abi", "sdk/jsonptr", "plugins/builtin", "github.com/nats-io/nats.go",
+		"host", "sdk/abi", "sdk/jsonptr", "plugins/builtin",
+		"github.com/nats-io/nats.go", "github.com/synadia-io/orbit.go/jetstreamext", // the loop it is measured against
 	},
 
 	// Around plugins.
@@ -158,9 +159,12 @@ func TestHouse(t *testing.T) {
 	})
 
 	t.Run("files are short enough to be read", func(t *testing.T) {
-		const most = 500
 		for _, p := range packages {
 			for _, file := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
+				most := 500
+				if strings.HasSuffix(file, "_test.go") {
+					most = 800 // a specification may go on a little
+				}
 				src, err := os.ReadFile(filepath.Join(p.Dir, file))
 				if err != nil {
 					t.Fatal(err)
@@ -173,7 +177,7 @@ func TestHouse(t *testing.T) {
 	})
 
 	t.Run("the sdk and every guest compile for wasip1", func(t *testing.T) {
-		compile(t, root, "", "./sdk/...")
+		compile(t, root, "", "./sdk", "./sdk/abi", "./sdk/jsonptr") // not sdktest, which runs natively
 		n := 0
 		for _, p := range packages {
 			if p.guest() {
@@ -239,17 +243,17 @@ var defaultLog = []string{
 	"Warn", "WarnContext", "Error", "ErrorContext", "Log", "LogAttrs", "With",
 }
 
-func compile(t *testing.T, root, mode, target string) {
+func compile(t *testing.T, root, mode string, targets ...string) {
 	t.Helper()
 	args := []string{"build", "-trimpath"}
 	if mode != "" {
 		args = append(args, "-buildmode="+mode, "-o", filepath.Join(t.TempDir(), "guest.wasm"))
 	}
-	cmd := exec.CommandContext(t.Context(), "go", append(args, target)...)
+	cmd := exec.CommandContext(t.Context(), "go", append(args, targets...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%s does not compile for wasip1: %v\n%s", target, err, out)
+		t.Errorf("%s does not compile for wasip1: %v\n%s", strings.Join(targets, " "), err, out)
 	}
 }
 

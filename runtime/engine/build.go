@@ -222,8 +222,8 @@ func (e *Engine) logState(name, state string, err error) {
 	case state == status.StateBackoff:
 		e.log.Warn("pipeline failed and will start again", "pipeline", name, "error", err)
 	case err != nil:
-		e.log.Warn("pipeline "+state, "pipeline", name, "error", err)
+		e.log.Warn("pipeline", "pipeline", name, "state", state, "error", err)
 	default:
-		e.log.Info("pipeline "+state, "pipeline", name)
+		e.log.Info("pipeline", "pipeline", name, "state", state)
 	}
 }

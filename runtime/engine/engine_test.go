@@ -63,7 +63,7 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)
 		for _, name := range []string{"in", "a", "b", "dead-letters"} {
-			if _, ok := w.ensured[name]; !ok {
+			if look(w, func() string { return w.ensured[name].Name }) != name {
 				t.Errorf("topic %q was not made", name)
 			}
 		}
@@ -99,8 +99,8 @@ func TestOpen(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "wasmill_open returned -22") {
 			t.Errorf("got %v", err)
 		}
-		if len(w.states) > 0 {
-			t.Errorf("pipelines were started: %v", w.states)
+		if n := look(w, func() int { return len(w.states) }); n > 0 {
+			t.Errorf("%d pipelines were started", n)
 		}
 	})
 	t.Run("a built-in that does not exist is named beside those that do", func(t *testing.T) {
@@ -158,6 +158,9 @@ func TestReloadPlugin(t *testing.T) {
 		}
 		return strings.Join(lines, ", ")
 	}
+	reloads := func(w *world) string {
+		return look(w, func() string { return strings.Join(w.reloads, ", ") })
+	}
 	reload := func(t *testing.T, w *world, words string) error {
 		t.Helper()
 		w.module("left", words)
@@ -185,8 +188,11 @@ func TestReloadPlugin(t *testing.T) {
 		if err := reload(t, w, "l1"); err != nil {
 			t.Fatal(err)
 		}
-		if got := history(w, "left"); got != "1 start active" || len(w.reloads) > 0 {
-			t.Errorf("history: %s; reloads %v", got, w.reloads)
+		if got := history(w, "left"); got != "1 start active" {
+			t.Errorf("history: %s", got)
+		}
+		if got := reloads(w); got != "" {
+			t.Errorf("reloads: %s", got)
 		}
 	})
 	t.Run("a version that does not load or open is refused and the old one stays", func(t *testing.T) {
@@ -202,11 +208,11 @@ func TestReloadPlugin(t *testing.T) {
 			if got := history(w, "left"); got != "2 file refused, 1 start active" {
 				t.Errorf("history: %s", got)
 			}
-			if len(w.reloads) != 1 || w.reloads[0] != "left failed" {
-				t.Errorf("reloads %v", w.reloads)
+			if got := reloads(w); got != "left failed" {
+				t.Errorf("reloads: %s", got)
 			}
-			if w.live["bad"] != 0 || w.live["bad instance"] != 0 {
-				t.Errorf("left open: %v", w.live)
+			if w.alive("bad", "bad instance") != 0 {
+				t.Error("something of it is left open")
 			}
 		}
 	})
@@ -234,13 +240,13 @@ func TestReloadPlugin(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			if w.live["l1"] != 1 || w.live["l1 instance"] != 0 {
-				t.Errorf("during the window: %v", w.live)
+			if w.alive("l1") != 1 || w.alive("l1 instance") != 0 {
+				t.Error("the way back was closed during the window")
 			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if w.live["l1"] != 0 || w.live["l2"] != 1 {
-				t.Errorf("after the window: %v", w.live)
+			if w.alive("l1") != 0 || w.alive("l2") != 1 {
+				t.Error("the old version is open after the window")
 			}
 			_ = w.engine.Close(t.Context())
 		})
@@ -263,9 +269,7 @@ func TestReloadPlugin(t *testing.T) {
 			t.Errorf("history: %s", got)
 		}
 		w.until("the faulty version to be closed", func() bool { return w.live["l2"] == 0 && w.live["l2 instance"] == 0 })
-		if len(w.got("dead-letters")) > 0 {
-			t.Errorf("dead letters: %q", w.got("dead-letters"))
-		}
+		w.wait("dead-letters")
 
 		// Its file is not taken again before it has changed.
 		if err := w.engine.ReloadPlugin(t.Context(), "left"); err != nil {
@@ -373,118 +377,6 @@ func TestRollback(t *testing.T) {
 	expect("l1")
 }
 
-func TestOperate(t *testing.T) {
-	t.Parallel()
-	t.Run("a paused pipeline fetches nothing until it is resumed", func(t *testing.T) {
-		t.Parallel()
-		w := twoPipelines(t)
-		w.state("a", status.StateRunning)
-		if err := w.engine.Pause(t.Context(), "a"); err != nil {
-			t.Fatal(err)
-		}
-		w.state("a", status.StatePaused)
-		w.send("in", "1")
-		w.wait("b", "1-r1")
-		if got := w.got("a"); len(got) > 0 {
-			t.Errorf("got %q", got)
-		}
-		if s := w.engine.Status(t.Context()); !s.Ready {
-			t.Errorf("problems %q", s.Problems)
-		}
-		if err := w.engine.Resume(t.Context(), "a"); err != nil {
-			t.Fatal(err)
-		}
-		w.wait("a", "1-l1")
-	})
-	t.Run("a reset pipeline reads from there again", func(t *testing.T) {
-		t.Parallel()
-		w := twoPipelines(t)
-		w.send("in", "1", "2", "3")
-		w.wait("a", "1-l1", "2-l1", "3-l1")
-		seq, err := w.engine.Reset(t.Context(), "a", "seq:2")
-		if err != nil || seq != 2 {
-			t.Errorf("got %d, %v", seq, err)
-		}
-		w.wait("a", "1-l1", "2-l1", "3-l1", "2-l1", "3-l1")
-		w.wait("b", "1-r1", "2-r1", "3-r1")
-	})
-	t.Run("a reset to nowhere is refused and the pipeline goes on", func(t *testing.T) {
-		t.Parallel()
-		w := twoPipelines(t)
-		if _, err := w.engine.Reset(t.Context(), "a", "nowhere"); err == nil {
-			t.Error("no error")
-		}
-		w.send("in", "1")
-		w.wait("a", "1-l1")
-	})
-	t.Run("a pipeline that another process owns is reset there", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.external = true
-		w.leases = func(ctx context.Context, _ string) (lease, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		w.module("left", "l1")
-		w.module("right", "r1")
-		w.open(two)
-		w.state("a", status.StateStandby)
-		if _, err := w.engine.Reset(t.Context(), "a", "all"); !errors.Is(err, ErrStandby) {
-			t.Errorf("got %v", err)
-		}
-		if s := w.engine.Status(t.Context()); !s.Ready {
-			t.Errorf("standby is no problem, got %q", s.Problems)
-		}
-	})
-	t.Run("names that do not exist", func(t *testing.T) {
-		t.Parallel()
-		w := twoPipelines(t)
-		_, resetErr := w.engine.Reset(t.Context(), "x", "all")
-		_, showErr := w.engine.Pipeline("x")
-		_, rollbackErr := w.engine.Rollback(t.Context(), "x")
-		for _, err := range []error{w.engine.Pause(t.Context(), "x"), w.engine.Resume(t.Context(), "x"), resetErr, showErr, rollbackErr} {
-			if !errors.Is(err, ErrNotFound) {
-				t.Errorf("got %v", err)
-			}
-		}
-	})
-}
-
-func TestStalled(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := twoPipelines(t)
-		synctest.Wait()
-		time.Sleep(time.Hour) // idle is not stalled
-		w.change(func() { w.stuck["a"] = true })
-		w.send("in", "1")
-		time.Sleep(stalledAfter - time.Second)
-		synctest.Wait()
-		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning {
-			t.Errorf("is %s after %s", p.State, stalledAfter-time.Second)
-		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		p, _ := w.engine.Pipeline("a")
-		if p.State != status.StateStalled || p.Lag != 1 {
-			t.Errorf("is %s with lag %d after %s", p.State, p.Lag, stalledAfter)
-		}
-		if p, _ := w.engine.Pipeline("b"); p.State != status.StateRunning {
-			t.Errorf("its neighbour is %s", p.State)
-		}
-		if s := w.engine.Status(t.Context()); s.Ready || len(s.Problems) != 1 {
-			t.Errorf("ready %v, problems %q", s.Ready, s.Problems)
-		}
-		w.change(func() { w.stuck["a"] = false })
-		w.send("in", "2")
-		synctest.Wait()
-		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning || p.Lag != 0 {
-			t.Errorf("is %s with lag %d", p.State, p.Lag)
-		}
-		_ = w.engine.Close(t.Context())
-	})
-}
-
 func TestClose(t *testing.T) {
 	t.Parallel()
 	t.Run("what is in flight is finished", func(t *testing.T) {
@@ -495,8 +387,8 @@ func TestClose(t *testing.T) {
 		if err := w.engine.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if w.acked["a"] != 2 {
-			t.Errorf("acknowledged up to %d", w.acked["a"])
+		if seq := look(w, func() uint64 { return w.acked["a"] }); seq != 2 {
+			t.Errorf("acknowledged up to %d", seq)
 		}
 		if err := w.engine.ReloadPlugin(t.Context(), "left"); !errors.Is(err, ErrClosed) {
 			t.Errorf("a closed engine reloads: %v", err)

@@ -92,7 +92,24 @@ func newPlay(t *testing.T, shared bool) *play {
 	return p
 }
 
-func (p *play) last() *run { return p.opened[len(p.opened)-1] }
+func (p *play) last() *run {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	return p.opened[len(p.opened)-1]
+}
+
+func (p *play) runs() int {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	return len(p.opened)
+}
+
+// forget empties the log.
+func (p *play) forget() {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	p.log = nil
+}
 
 func (p *play) want(t *testing.T, lines ...string) {
 	t.Helper()
@@ -119,17 +136,17 @@ func TestSupervisor(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPlay(t, false)
 			p.want(t, "0s running")
-			for _, delay := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000} {
-				n := len(p.opened)
+			for _, delay := range []int{100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000} {
+				n := p.runs()
 				p.failNow(boom)
-				time.Sleep(delay*time.Millisecond - 1)
+				time.Sleep(time.Duration(delay-1) * time.Millisecond)
 				synctest.Wait()
-				if len(p.opened) != n {
+				if p.runs() != n {
 					t.Fatalf("started again before %d ms", delay)
 				}
-				time.Sleep(1)
+				time.Sleep(time.Millisecond)
 				synctest.Wait()
-				if len(p.opened) != n+1 {
+				if p.runs() != n+1 {
 					t.Fatalf("not started again after %d ms", delay)
 				}
 			}
@@ -147,7 +164,7 @@ func TestSupervisor(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 			synctest.Wait()
 			time.Sleep(time.Minute)
-			p.log = nil
+			p.forget()
 			p.failNow(boom)
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
@@ -162,14 +179,16 @@ func TestSupervisor(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			p := newPlay(t, false)
+			p.guard.Lock()
 			p.onOpen = func(n int) error {
 				if n == 1 {
 					return errors.New("no source")
 				}
 				return nil
 			}
+			p.guard.Unlock()
 			p.failNow(boom)
-			p.log = nil
+			p.forget()
 			time.Sleep(time.Second)
 			synctest.Wait()
 			p.want(t, "100ms starting", "100ms backoff: no source", "300ms starting", "300ms running")

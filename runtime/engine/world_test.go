@@ -106,6 +106,23 @@ func (w *world) change(f func()) {
 	w.moved = make(chan struct{})
 }
 
+// look reads something of the world while nothing changes it.
+func look[T any](w *world, read func() T) T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return read()
+}
+
+// alive counts modules and instances that are loaded.
+func (w *world) alive(names ...string) int {
+	return look(w, func() (n int) {
+		for _, name := range names {
+			n += w.live[name]
+		}
+		return n
+	})
+}
+
 // until waits until ok, which is called under the lock, returns true.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
@@ -442,7 +459,6 @@ func (m *memModule) NewInstance(_ context.Context, spec host.InstanceSpec) (pipe
 
 type memInstance struct {
 	m    *memModule
-	out  []string
 	done bool
 }
 

@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+func TestOperate(t *testing.T) {
+	t.Parallel()
+	t.Run("a paused pipeline fetches nothing until it is resumed", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.state("a", status.StateRunning)
+		if err := w.engine.Pause(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		w.state("a", status.StatePaused)
+		w.send("in", "1")
+		w.wait("b", "1-r1")
+		w.wait("a")
+		if s := w.engine.Status(t.Context()); !s.Ready {
+			t.Errorf("problems %q", s.Problems)
+		}
+		if err := w.engine.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		w.wait("a", "1-l1")
+	})
+	t.Run("a reset pipeline reads from there again", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.send("in", "1", "2", "3")
+		w.wait("a", "1-l1", "2-l1", "3-l1")
+		seq, err := w.engine.Reset(t.Context(), "a", "seq:2")
+		if err != nil || seq != 2 {
+			t.Errorf("got %d, %v", seq, err)
+		}
+		w.wait("a", "1-l1", "2-l1", "3-l1", "2-l1", "3-l1")
+		w.wait("b", "1-r1", "2-r1", "3-r1")
+	})
+	t.Run("a reset to nowhere is refused and the pipeline goes on", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		if _, err := w.engine.Reset(t.Context(), "a", "nowhere"); err == nil {
+			t.Error("no error")
+		}
+		w.send("in", "1")
+		w.wait("a", "1-l1")
+	})
+	t.Run("a pipeline that another process owns is reset there", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.external = true
+		w.leases = func(ctx context.Context, _ string) (lease, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		w.module("left", "l1")
+		w.module("right", "r1")
+		w.open(two)
+		w.state("a", status.StateStandby)
+		w.state("b", status.StateStandby)
+		if _, err := w.engine.Reset(t.Context(), "a", "all"); !errors.Is(err, ErrStandby) {
+			t.Errorf("got %v", err)
+		}
+		if s := w.engine.Status(t.Context()); !s.Ready {
+			t.Errorf("standby is no problem, got %q", s.Problems)
+		}
+	})
+	t.Run("names that do not exist", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		_, resetErr := w.engine.Reset(t.Context(), "x", "all")
+		_, showErr := w.engine.Pipeline("x")
+		_, rollbackErr := w.engine.Rollback(t.Context(), "x")
+		for _, err := range []error{w.engine.Pause(t.Context(), "x"), w.engine.Resume(t.Context(), "x"), resetErr, showErr, rollbackErr} {
+			if !errors.Is(err, ErrNotFound) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
+
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := twoPipelines(t)
+		synctest.Wait()
+		time.Sleep(time.Hour) // idle is not stalled
+		w.change(func() { w.stuck["a"] = true })
+		w.send("in", "1")
+		time.Sleep(stalledAfter - time.Second)
+		synctest.Wait()
+		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning {
+			t.Errorf("is %s after %s", p.State, stalledAfter-time.Second)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		p, _ := w.engine.Pipeline("a")
+		if p.State != status.StateStalled || p.Lag != 1 {
+			t.Errorf("is %s with lag %d after %s", p.State, p.Lag, stalledAfter)
+		}
+		if p, _ := w.engine.Pipeline("b"); p.State != status.StateRunning {
+			t.Errorf("its neighbour is %s", p.State)
+		}
+		if s := w.engine.Status(t.Context()); s.Ready || len(s.Problems) != 1 {
+			t.Errorf("ready %v, problems %q", s.Ready, s.Problems)
+		}
+		w.change(func() { w.stuck["a"] = false })
+		w.send("in", "2")
+		synctest.Wait()
+		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning || p.Lag != 0 {
+			t.Errorf("is %s with lag %d", p.State, p.Lag)
+		}
+		_ = w.engine.Close(t.Context())
+	})
+}

@@ -222,6 +222,22 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// Healthy says why topics cannot be used now, nil when they can: the external
+// server is out of reach, or the embedded one could not write. The latter lasts
+// until a restart, and such a topic does not even answer.
+func (b *Broker) Healthy() error {
+	if err := b.usable(); err != nil {
+		return err
+	}
+	if b.embedded != nil {
+		return b.embedded.healthy()
+	}
+	if !b.nc.IsConnected() {
+		return envErrorf(b.nc.LastError(), "NATS server %s is out of reach", b.ClientURL())
+	}
+	return nil
+}
+
 // usable returns ErrClosed before Open and after Close.
 func (b *Broker) usable() error {
 	if b.js == nil || b.life.Err() != nil {

@@ -30,8 +30,8 @@ const (
 	// of applications. The server's own default is 75 % of the machine.
 	maxMemoryStore = 64 << 20
 	// maxPending is what the server buffers for one slow client before it
-	// closes its connection: room for three of the largest messages.
-	maxPending = 32 << 20
+	// closes its connection; memory is only taken while a client is slow.
+	maxPending = 64 << 20
 )
 
 // Modes of Config.Durability.

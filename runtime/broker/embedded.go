@@ -22,6 +22,7 @@ type embedded struct {
 	server *server.Server
 	lock   *flock.Flock
 	access *access
+	logger *serverLogger
 	took   time.Duration // start to ready, recovery of the store included
 
 	reload sync.Mutex // serialises refresh
@@ -35,7 +36,7 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 	if err := checkPort(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
-	e := &embedded{cfg: cfg, access: newAccess()}
+	e := &embedded{cfg: cfg, access: newAccess(), logger: newServerLogger(log)}
 	if e.lock, err = lockStore(cfg.StoreDir); err != nil {
 		return nil, err
 	}
@@ -48,8 +49,7 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 	if e.server, err = server.NewServer(e.options()); err != nil {
 		return nil, fmt.Errorf("configure the embedded NATS server: %w", err)
 	}
-	logger := newServerLogger(log)
-	e.server.SetLoggerV2(logger, false, false, false)
+	e.server.SetLoggerV2(e.logger, false, false, false)
 
 	start := time.Now()
 	started := make(chan struct{})
@@ -72,7 +72,7 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 		return nil, err
 	}
 	select {
-	case msg := <-logger.fatal:
+	case msg := <-e.logger.fatal:
 		return nil, e.startError(msg)
 	default:
 	}
@@ -214,4 +214,18 @@ func (e *embedded) storeBytes() uint64 {
 		return 0
 	}
 	return info.Store
+}
+
+// healthy says why the server stores nothing more, nil when it does.
+func (e *embedded) healthy() error {
+	line := e.logger.broken.Load()
+	switch {
+	case line != nil && strings.Contains(*line, "no space left"):
+		return envErrorf(errors.New(*line), "the disk of store directory %s is full, and topics take nothing until a restart; free some space and restart", e.cfg.StoreDir)
+	case line != nil:
+		return envErrorf(errors.New(*line), "store directory %s cannot be written, and topics take nothing until a restart: %s", e.cfg.StoreDir, *line)
+	case !e.server.JetStreamEnabled():
+		return envErrorf(nil, "the embedded NATS server has turned JetStream off (the log says why); restart")
+	}
+	return nil
 }

@@ -173,13 +173,21 @@ func TestExternal(t *testing.T) {
 		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}})
 		back := make(chan struct{})
 		b.nc.SetReconnectHandler(func(*nats.Conn) { close(back) })
+		away := b.nc.StatusChanged(nats.RECONNECTING)
 		s.Shutdown()
 		s.WaitForShutdown()
+		<-away
+		if err := b.Healthy(); err == nil || !strings.Contains(err.Error(), "out of reach") {
+			t.Errorf("while it is away: %v", err)
+		}
 		start(addr.Port)
 		select {
 		case <-back:
 		case <-testContext(t).Done():
 			t.Fatal("no reconnect")
+		}
+		if err := b.Healthy(); err != nil {
+			t.Error("when it is back:", err)
 		}
 		if _, err := b.Topic(testContext(t), "quakes"); err != nil {
 			t.Error(err)

@@ -5,18 +5,22 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
 // serverLogger is the embedded server's logger: warnings and errors go to slog.
-// A failure to start reaches only Fatalf, after which the server lives on half
-// started; fatal keeps the first of them for Open.
+// Two things are told to nobody but the logger, and kept here: a failure to
+// start (Fatalf, after which the server lives on half started), and a failure to
+// write, after which a stream stores nothing more and answers no publish until
+// a restart.
 type serverLogger struct {
-	log   *slog.Logger
-	fatal chan string
-	mu    struct {
+	log    *slog.Logger
+	fatal  chan string            // the first failure to start
+	broken atomic.Pointer[string] // the first failure to write
+	mu     struct {
 		sync.Mutex
 		window  time.Time // start of the current clientWindow
 		clients int       // lines about clients in it
@@ -48,6 +52,9 @@ func (l *serverLogger) Errorf(format string, v ...any) {
 	if strings.Contains(line, "cid:") { // the server puts the client's id in front
 		l.client(line)
 		return
+	}
+	if strings.Contains(line, "ritical write error") {
+		l.broken.CompareAndSwap(nil, &line)
 	}
 	l.log.Error("nats server", "message", line)
 }

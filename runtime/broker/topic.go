@@ -21,6 +21,13 @@ const (
 	metaTopic = "topic"
 )
 
+// duplicateWindow is for how long the embedded server remembers the message ids
+// (Nats-Msg-Id) of a topic: long enough for an application that repeats what
+// was not confirmed. At start the server reads every message of the window, so
+// that its own default of two minutes makes a busy topic start a second later
+// for each million messages.
+const duplicateWindow = 10 * time.Second
+
 // reservedSubjects is the first token of the subjects that only the runtime writes.
 const reservedSubjects = "wasmill."
 
@@ -161,7 +168,14 @@ func (b *Broker) streamConfig(cfg TopicConfig) jetstream.StreamConfig {
 	if cfg.RefuseWhenFull {
 		s.Discard = jetstream.DiscardNew
 	}
-	if !b.cfg.external() && b.cfg.Durability == DurabilityAsync {
+	if b.cfg.external() {
+		return s
+	}
+	s.Duplicates = duplicateWindow
+	if s.MaxAge > 0 {
+		s.Duplicates = min(s.Duplicates, s.MaxAge)
+	}
+	if b.cfg.Durability == DurabilityAsync {
 		// The server refuses atomic batches on such a stream.
 		s.PersistMode, s.AllowAtomicPublish = jetstream.AsyncPersistMode, false
 	}
@@ -204,9 +218,11 @@ func change(have, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
 	next.AllowDirect, next.AllowBatchPublish = want.AllowDirect, want.AllowBatchPublish
 	next.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
 	next.DenyDelete, next.DenyPurge = want.DenyDelete, want.DenyPurge
-	// The duplicate window may not exceed the age.
-	if next.MaxAge > 0 && next.Duplicates > next.MaxAge {
-		next.Duplicates = next.MaxAge
+	if want.Duplicates != 0 {
+		next.Duplicates = want.Duplicates
+	}
+	if next.MaxAge > 0 { // the server wants it within the age
+		next.Duplicates = min(next.Duplicates, next.MaxAge)
 	}
 	return next, nil
 }
@@ -216,7 +232,7 @@ func sameStream(a, b jetstream.StreamConfig) bool {
 	return slices.Equal(a.Subjects, b.Subjects) && a.MaxAge == b.MaxAge && a.MaxBytes == b.MaxBytes && a.MaxMsgs == b.MaxMsgs &&
 		a.Discard == b.Discard && a.Replicas == b.Replicas && a.MaxMsgSize == b.MaxMsgSize &&
 		a.AllowDirect == b.AllowDirect && a.AllowBatchPublish == b.AllowBatchPublish && a.AllowAtomicPublish == b.AllowAtomicPublish &&
-		a.DenyDelete == b.DenyDelete && a.DenyPurge == b.DenyPurge
+		a.DenyDelete == b.DenyDelete && a.DenyPurge == b.DenyPurge && a.Duplicates == b.Duplicates
 }
 
 // Error codes of the server that nats.go has no name for.

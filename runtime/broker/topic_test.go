@@ -104,6 +104,21 @@ func TestEnsureTopic(t *testing.T) {
 		ensure(t, b, TopicConfig{Name: "short", Subjects: []string{"short.>"}, MaxAge: time.Second})
 		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}})
 		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}, MaxAge: time.Second})
+		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}, MaxAge: time.Hour})
+		if got := streamOf(t, b, "quakes").Config.Duplicates; got != duplicateWindow {
+			t.Errorf("the window is %s", got)
+		}
+	})
+
+	t.Run("takes a message with the same id once", func(t *testing.T) {
+		b := open(t, Config{})
+		ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}})
+		for i := range 2 {
+			ack, err := b.js.Publish(testContext(t), "quakes.x", nil, jetstream.WithMsgID("1"))
+			if err != nil || ack.Sequence != 1 || ack.Duplicate != (i == 1) {
+				t.Errorf("%+v, %v", ack, err)
+			}
+		}
 	})
 
 	t.Run("refuses", func(t *testing.T) {

@@ -138,12 +138,12 @@ subject = "c.x"
 		w := twoPipelines(t)
 		running(w)
 		p, _ := w.engine.plugin("left")
-		apply(t, w, edit(t, `path = "left.wasm"`, "path = \"left.wasm\"\nlimits = { max_in_flight = 7 }"))
-		if got := p.budget.Free().Events; got != 7 {
+		apply(t, w, edit(t, `path = "left.wasm"`, "path = \"left.wasm\"\nlimits = { max_in_flight = 777 }"))
+		if got := p.budget.Free().Events; got != 777 {
 			t.Errorf("limit is %d", got)
 		}
 		if got := len(w.engine.Plugins(t.Context())[0].History); got != 1 || runs(w, "a") != 1 {
-			t.Errorf("%d generations, %d runs", got, runs(w, "a"))
+			t.Errorf("%d generations, states %q", got, look(w, func() []string { return w.states["a"] }))
 		}
 	})
 	t.Run("other configuration is a new generation, the pipeline runs on", func(t *testing.T) {

@@ -47,6 +47,8 @@ func twoPipelines(t *testing.T) *world {
 	w.module("left", "l1")
 	w.module("right", "r1")
 	w.open(two)
+	w.state("a", status.StateRunning)
+	w.state("b", status.StateRunning)
 	return w
 }
 

@@ -55,6 +55,7 @@ type supervisor struct {
 	mu struct {
 		sync.Mutex
 		state    string
+		reported string // to the listener
 		reason   string
 		paused   bool
 		attempt  *attempt
@@ -289,8 +290,8 @@ func (s *supervisor) rest(ctx context.Context, d time.Duration) {
 
 func (s *supervisor) set(state string, err error) {
 	s.mu.Lock()
-	same := s.mu.state == state && err == nil
-	s.mu.state, s.mu.reason = state, ""
+	same := s.mu.reported == state && err == nil
+	s.mu.state, s.mu.reported, s.mu.reason = state, state, ""
 	if err != nil {
 		s.mu.reason, s.mu.lastErr = err.Error(), err.Error()
 	}
@@ -307,7 +308,7 @@ func (s *supervisor) setRunning() {
 	if s.mu.paused {
 		state = status.StatePaused
 	}
-	s.mu.state, s.mu.reason = state, ""
+	s.mu.state, s.mu.reported, s.mu.reason = state, state, ""
 	s.mu.Unlock()
 	s.ops.report(state, nil)
 }

@@ -135,7 +135,7 @@ func TestSupervisor(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			p := newPlay(t, false)
-			p.want(t, "0s running")
+			p.want(t, "0s starting", "0s running")
 			for _, delay := range []int{100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000} {
 				n := p.runs()
 				p.failNow(boom)
@@ -204,7 +204,7 @@ func TestSupervisor(t *testing.T) {
 			p.failNow(fmt.Errorf("%w: event 3", pipeline.ErrHalted))
 			time.Sleep(24 * time.Hour)
 			synctest.Wait()
-			p.want(t, "0s running", "0s halted: pipeline halted: event 3")
+			p.want(t, "0s starting", "0s running", "0s halted: pipeline halted: event 3")
 			p.resume()
 			synctest.Wait()
 			p.want(t, "24h0m0s starting", "24h0m0s running")
@@ -247,7 +247,7 @@ func TestSupervisor(t *testing.T) {
 			if p.last().paused {
 				t.Error("resume did not reach the run")
 			}
-			p.want(t, "0s running", "0s paused", "0s backoff: boom", "100ms starting", "100ms paused", "1s running")
+			p.want(t, "0s starting", "0s running", "0s paused", "0s backoff: boom", "100ms starting", "100ms paused", "1s running")
 			_ = p.stop(t.Context())
 		})
 	})
@@ -258,7 +258,7 @@ func TestSupervisor(t *testing.T) {
 			if err := p.stop(t.Context()); err != nil {
 				t.Error(err)
 			}
-			p.want(t, "0s running", "0s draining", "0s stopped")
+			p.want(t, "0s starting", "0s running", "0s draining", "0s stopped")
 			if !p.last().closed {
 				t.Error("the source is still open")
 			}

@@ -39,8 +39,11 @@ type ingest struct {
 	confirmed uint64 // stored by the server
 	sent      uint64 // handed to the connection
 	flushTo   uint64 // to be confirmed without waiting for more
-	maxSize   int    // header block and payload that the topic takes
-	maxBytes  int    // of the topic, 0 = no limit
+
+	// Owned by Add.
+	maxSize  int       // header block and payload that the topic takes
+	maxBytes int       // of the topic, 0 = no limit
+	asked    time.Time // when the topic said so
 
 	batch   batch
 	probe   bool          // the last batch failed: try one message

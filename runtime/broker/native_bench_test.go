@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -73,6 +75,16 @@ func fillTopic(tb testing.TB, r *rig, topic string, n int, payload []byte) {
 	}
 }
 
+// cpuTime is what the process has used: steadier than elapsed time on a busy machine.
+func cpuTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func benchReference(b *testing.B, inProcess bool) {
 	r := benchRig(b)
 	ctx := context.Background()
@@ -98,6 +110,7 @@ func benchReference(b *testing.B, inProcess bool) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	cpu := cpuTime(b)
 	b.ResetTimer()
 	it, err := cons.Messages(jetstream.PullMaxMessages(2000))
 	if err != nil {
@@ -126,6 +139,7 @@ func benchReference(b *testing.B, inProcess bool) {
 		b.Fatal(err)
 	}
 	b.StopTimer()
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
@@ -149,6 +163,7 @@ func benchOwn(b *testing.B, sourceInProcess, sinkInProcess, header bool) {
 	}
 	b.Cleanup(func() { _ = snk.Close(ctx) })
 	b.ReportAllocs()
+	cpu := cpuTime(b)
 	b.ResetTimer()
 
 	tokens := make(chan token, 1<<16)
@@ -202,6 +217,7 @@ func benchOwn(b *testing.B, sourceInProcess, sinkInProcess, header bool) {
 	close(tokens)
 	<-done
 	b.StopTimer()
+	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 

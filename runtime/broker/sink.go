@@ -34,6 +34,7 @@ type SinkConfig struct {
 type sinkTiming struct {
 	tick   time.Duration // how soon an output that nobody flushed goes out, at the latest twice that
 	answer time.Duration // silence of the server after which everything unconfirmed is sent again
+	limits time.Duration // how long what a topic takes is believed when it refuses an output
 }
 
 func (c SinkConfig) withDefaults() SinkConfig {
@@ -48,6 +49,9 @@ func (c SinkConfig) withDefaults() SinkConfig {
 	}
 	if c.timing.answer == 0 {
 		c.timing.answer = 10 * time.Second
+	}
+	if c.timing.limits == 0 {
+		c.timing.limits = 5 * time.Second
 	}
 	c.listener = c.listener.WithDefaults()
 	return c
@@ -64,6 +68,7 @@ func (c SinkConfig) withDefaults() SinkConfig {
 // Add and Flush are called by one goroutine; the other methods by any.
 type Sink struct {
 	wire      *wire
+	js        jetstream.JetStream
 	pipeline  string
 	window    event.Room
 	timing    sinkTiming
@@ -123,13 +128,12 @@ func openSink(ctx context.Context, w *wire, cfg SinkConfig, confirmed func()) (_
 		flow:  min(max(cfg.Window.Events/8, 1), maxFlow),
 		names: cfg.Topics, positions: make([]atomic.Uint64, len(cfg.Topics)),
 	}
-	js, err := jetstream.New(w.nc)
-	if err != nil {
+	if s.js, err = jetstream.New(w.nc); err != nil {
 		return nil, err
 	}
 	for i, name := range cfg.Topics {
-		g := &ingest{topic: name, index: strconv.AppendInt(nil, int64(i), 10), ring: newRing(), maxSize: int(w.nc.MaxPayload())}
-		if err := g.limits(ctx, js); err != nil {
+		g := &ingest{topic: name, index: strconv.AppendInt(nil, int64(i), 10), ring: newRing()}
+		if err := g.limits(ctx, s.js, w.nc.MaxPayload()); err != nil {
 			return nil, fmt.Errorf("open sink of pipeline %q: %w", cfg.Pipeline, err)
 		}
 		s.mu.topics = append(s.mu.topics, g)
@@ -142,7 +146,7 @@ func openSink(ctx context.Context, w *wire, cfg SinkConfig, confirmed func()) (_
 }
 
 // limits asks the topic what it takes.
-func (g *ingest) limits(ctx context.Context, js jetstream.JetStream) error {
+func (g *ingest) limits(ctx context.Context, js jetstream.JetStream, maxPayload int64) error {
 	stream, err := js.Stream(ctx, g.topic)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("topic %q: %w", g.topic, ErrNotFound)
@@ -157,12 +161,14 @@ func (g *ingest) limits(ctx context.Context, js jetstream.JetStream) error {
 	case cfg.NoAck:
 		return fmt.Errorf("topic %q does not acknowledge what it stores: unset no_ack on its stream", g.topic)
 	}
+	g.maxSize, g.maxBytes = int(maxPayload), 0
 	if cfg.MaxMsgSize > 0 {
 		g.maxSize = min(g.maxSize, int(cfg.MaxMsgSize))
 	}
 	if cfg.MaxBytes > 0 {
 		g.maxBytes = int(cfg.MaxBytes)
 	}
+	g.asked = time.Now()
 	return nil
 }
 
@@ -191,6 +197,13 @@ func (g *ingest) refusal(m *event.Output) (size int, err error) {
 func (s *Sink) Add(ctx context.Context, topic int, m *event.Output) (uint64, error) {
 	g := s.mu.topics[topic] // the slice is constant
 	size, err := g.refusal(m)
+	if err != nil && time.Since(g.asked) > s.timing.limits {
+		// The topic may have been changed since. If it cannot be asked, what is
+		// known stands.
+		if g.limits(ctx, s.js, s.wire.nc.MaxPayload()) == nil {
+			size, err = g.refusal(m)
+		}
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -256,6 +269,8 @@ func (s *Sink) waitLocked(ctx context.Context, size int) error {
 		case <-ctx.Done():
 			blocked()
 			err = ctx.Err()
+		case <-s.wire.quit:
+			err = ErrClosed
 		}
 		s.mu.Lock()
 		if err != nil {
@@ -345,15 +360,19 @@ func (s *Sink) drain(ctx context.Context) error {
 		space := s.mu.space
 		s.mu.Unlock()
 		s.wire.want(s)
+		err := ErrClosed
 		select {
 		case <-space:
+			continue
+		case <-s.wire.quit:
 		case <-ctx.Done():
-			why := s.Err()
-			if why == "" {
-				why = "the server has not confirmed them yet"
-			}
-			return fmt.Errorf("pipeline %q: %d outputs are not confirmed: %s: %w", s.pipeline, left, why, ctx.Err())
+			err = ctx.Err()
 		}
+		why := s.Err()
+		if why == "" {
+			why = "the server has not confirmed them yet"
+		}
+		return fmt.Errorf("pipeline %q: %d outputs are not confirmed: %s: %w", s.pipeline, left, why, err)
 	}
 }
 

@@ -297,6 +297,27 @@ func TestSinkRefuses(t *testing.T) {
 		}
 		sameOrder(t, r.payloads(t, "out"), numbers(1))
 	})
+	t.Run("but not what the topic takes by now", func(t *testing.T) {
+		r.stream(t, "grows", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 100 })
+		s := r.sink(t, SinkConfig{Topics: []string{"grows"}, timing: sinkTiming{limits: 1}}, nil)
+		stream, err := r.js.Stream(t.Context(), "grows")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := stream.CachedInfo().Config
+		cfg.MaxMsgSize = 200
+		if _, err := r.js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		add(t, s, 0, output("grows.a", strings.Repeat("x", 150)))
+		var refused *event.RefusedError
+		if _, err := s.Add(t.Context(), 0, output("grows.a", strings.Repeat("x", 250))); !errors.As(err, &refused) {
+			t.Error(err)
+		}
+		if err := s.Close(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+	})
 	t.Run("a topic that does not exist", func(t *testing.T) {
 		_, err := openSink(testContext(t), r.wire(t, false), SinkConfig{Pipeline: "p", Topics: []string{"nope"}}, nil)
 		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `topic "nope"`) {

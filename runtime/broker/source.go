@@ -287,6 +287,8 @@ func (s *Source) await(ctx context.Context, d time.Duration) error {
 	select {
 	case <-s.notify:
 	case <-s.silence.C:
+	case <-s.wire.quit:
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -729,7 +729,30 @@ func TestBrokerDataPath(t *testing.T) {
 	if err != nil || m.Payload != "hello" || m.Headers["k"][0] != "v" {
 		t.Fatal(m, err)
 	}
-	if err := snk.Close(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	t.Run("ends with the broker", func(t *testing.T) {
+		ended := make(chan error, 2)
+		go func() {
+			_, _, err := src.Fetch(context.Background(), nil, wide)
+			ended <- err
+		}()
+		go func() {
+			for {
+				if _, err := snk.Add(context.Background(), 0, output("out.a", "x")); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := <-ended; !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+		}
+		if err := snk.Close(context.Background()); !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "are not confirmed") {
+			t.Error(err)
+		}
+	})
 }

@@ -96,18 +96,22 @@ func (w *wire) start(nc *nats.Conn) { w.nc = nc }
 
 // close ends the connection and waits for the write loop. Idempotent.
 func (w *wire) close() {
-	w.mu.Lock()
-	first := !w.mu.closed
-	w.mu.closed = true
-	if first {
-		close(w.quit)
-		close(w.mu.changed)
-	}
-	w.mu.Unlock()
-	if first && w.nc != nil {
+	w.shut()
+	if w.nc != nil {
 		w.nc.Close() // also fails a write that blocks
 	}
 	<-w.done
+}
+
+// shut ends everything that waits for the wire. quit is closed then.
+func (w *wire) shut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.mu.closed {
+		w.mu.closed = true
+		close(w.quit)
+		close(w.mu.changed)
+	}
 }
 
 // join makes c hear of new connections. c.connected is called at once when

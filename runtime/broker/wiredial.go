@@ -21,6 +21,15 @@ import (
 // nats.Connect: it wraps the in-process server or the dialer that the others
 // have chosen.
 func (w *wire) option(o *nats.Options) error {
+	// A server that refuses the credentials for a while must not end it.
+	o.IgnoreAuthErrorAbort = true
+	then := o.ClosedCB
+	o.ClosedCB = func(nc *nats.Conn) {
+		w.shut()
+		if then != nil {
+			then(nc)
+		}
+	}
 	if o.InProcessServer != nil {
 		o.InProcessServer = wiredProcess{w, o.InProcessServer}
 		return nil

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	linkChunk   = 128 << 10 // bytes of one read buffer
-	linkMinRead = 16 << 10  // below this much free space a new buffer is taken
+	linkFirst   = 16 << 10  // bytes of the first read buffer; they double as traffic fills them
+	linkChunk   = 128 << 10 // bytes of a read buffer under load
+	linkMinRead = 4 << 10   // below this much free space a new buffer is taken
 	linkMaxLine = 1 << 20   // a longer protocol line is not the NATS protocol
 	sidPrefix   = 'w'       // starts the subscription ids of a wire; nats.go's are numbers
 )
@@ -40,11 +41,12 @@ type link struct {
 	pass  []byte // what nats.go has yet to read
 	skip  int    // bytes of a frame for nats.go that are still to come
 	need  int    // a whole frame at buf[at:] has so many bytes
+	size  int    // of the next buffer
 	raw   bool   // not the NATS protocol: everything is nats.go's
 	ready bool   // the server has accepted CONNECT
 }
 
-func newLink(conn net.Conn, w *wire) *link { return &link{Conn: conn, wire: w} }
+func newLink(conn net.Conn, w *wire) *link { return &link{Conn: conn, wire: w, size: linkFirst} }
 
 // Read implements net.Conn for nats.go.
 func (l *link) Read(p []byte) (int, error) {
@@ -104,7 +106,7 @@ func (l *link) writeWithin(p []byte, d time.Duration) error {
 // makeRoom makes space to read into behind what is not parsed yet.
 func (l *link) makeRoom() {
 	rest := len(l.buf) - l.at
-	if rest == 0 && !l.lent && cap(l.buf) >= linkChunk {
+	if rest == 0 && !l.lent && cap(l.buf) > 0 {
 		l.buf, l.at = l.buf[:0], 0
 		return
 	}
@@ -113,7 +115,8 @@ func (l *link) makeRoom() {
 		return
 	}
 	// A frame that began in the old buffer moves to the new one.
-	next := make([]byte, rest, max(linkChunk, rest+want))
+	next := make([]byte, rest, max(l.size, rest+want))
+	l.size = min(2*l.size, linkChunk)
 	copy(next, l.buf[l.at:])
 	l.buf, l.at, l.lent = next, 0, false
 }
@@ -126,6 +129,10 @@ func (l *link) parse() {
 			open.end()
 		}
 	}()
+	if len(l.buf)-l.at < l.need {
+		return // known to be incomplete
+	}
+	l.need = 0
 	subs := *l.wire.subs.Load()
 	for l.at < len(l.buf) {
 		b := l.buf[l.at:]
@@ -162,7 +169,6 @@ func (l *link) parse() {
 				l.need = whole
 				return
 			}
-			l.need = 0
 			l.at += whole
 			sub := subs[f.sid]
 			if sub == nil {

@@ -67,23 +67,24 @@ func PutBatchHeader(dst []byte, h BatchHeader, total int) {
 // returns how many it wrote.
 func PutEvent(dst []byte, e *Event) int {
 	n := EventSize(e)
-	_ = dst[n-1]
-	le.PutUint32(dst, uint32(n))
-	le.PutUint32(dst[4:], e.Flags)
-	le.PutUint64(dst[8:], e.Seq)
-	le.PutUint64(dst[16:], uint64(e.Time))
-	le.PutUint32(dst[24:], e.Attempt)
-	le.PutUint32(dst[28:], uint32(len(e.Subject)))
-	le.PutUint32(dst[32:], uint32(len(e.Key)))
-	le.PutUint32(dst[36:], uint32(len(e.Headers)))
-	le.PutUint32(dst[40:], uint32(len(e.Payload)))
-	le.PutUint32(dst[44:], e.HeaderCount)
-	p := EventHeaderSize
-	p += copy(dst[p:], e.Subject)
-	p += copy(dst[p:], e.Key)
-	p += copy(dst[p:], e.Headers)
-	p += copy(dst[p:], e.Payload)
-	clear(dst[p:n])
+	dst = dst[:n]
+	le.PutUint64(dst[n-8:], 0) // the padding; the rest is written over
+	h := (*[EventHeaderSize]byte)(dst)
+	le.PutUint32(h[0:], uint32(n))
+	le.PutUint32(h[4:], e.Flags)
+	le.PutUint64(h[8:], e.Seq)
+	le.PutUint64(h[16:], uint64(e.Time))
+	le.PutUint32(h[24:], e.Attempt)
+	le.PutUint32(h[28:], uint32(len(e.Subject)))
+	le.PutUint32(h[32:], uint32(len(e.Key)))
+	le.PutUint32(h[36:], uint32(len(e.Headers)))
+	le.PutUint32(h[40:], uint32(len(e.Payload)))
+	le.PutUint32(h[44:], e.HeaderCount)
+	at := EventHeaderSize
+	at = put(dst, at, e.Subject)
+	at = put(dst, at, e.Key)
+	at = put(dst, at, e.Headers)
+	put(dst, at, e.Payload)
 	return n
 }
 
@@ -170,10 +171,13 @@ func (r *BatchReader) Next(e *Event) (bool, error) {
 	return true, nil
 }
 
-// view returns b[at:at+n] with its capacity cut, so that an append by the
-// reader cannot overwrite what follows, and the offset behind it.
-func view(b []byte, at, n int) ([]byte, int) {
-	return b[at : at+n : at+n], at + n
+// put copies src to dst[at:] and returns the offset behind it. A copy of nothing
+// would cost as much as one of something.
+func put(dst []byte, at int, src []byte) int {
+	if len(src) > 0 {
+		at += copy(dst[at:], src)
+	}
+	return at
 }
 
 func pad8(n int) int { return (n + 7) &^ 7 }

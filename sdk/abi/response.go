@@ -91,16 +91,16 @@ func decodeOutputs(frame []byte, at, records int, lim ResponseLimits, res *Resul
 		if len(b) < OutputHeaderSize {
 			return 0, bad("response ends inside a record", at, uint64(len(b)))
 		}
-		size := int(le.Uint32(b))
+		h := (*[OutputHeaderSize]byte)(b) // constant offsets into an array need no checks
+		size := int(le.Uint32(h[0:]))
 		if size < OutputHeaderSize || size > len(b) || size&7 != 0 {
 			return 0, bad("record length is out of bounds", at, uint64(size))
 		}
-		b = b[:size]
 		o := Output{
-			Source:      le.Uint32(b[4:]),
-			Flags:       le.Uint32(b[8:]),
-			ID:          le.Uint16(b[12:]),
-			HeaderCount: le.Uint16(b[14:]),
+			Source:      le.Uint32(h[4:]),
+			Flags:       le.Uint32(h[8:]),
+			ID:          le.Uint16(h[12:]),
+			HeaderCount: le.Uint16(h[14:]),
 		}
 		if o.Flags&^knownOutputFlags != 0 {
 			return 0, bad("record flags are unknown", at+8, uint64(o.Flags))
@@ -128,20 +128,23 @@ func decodeOutputs(frame []byte, at, records int, lim ResponseLimits, res *Resul
 				return 0, bad("too many outputs for one event", at, uint64(perEvent))
 			}
 		}
-		s, k := uint64(le.Uint32(b[16:])), uint64(le.Uint32(b[20:]))
-		h, p := uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[28:]))
-		if s+k+h+p > uint64(size-OutputHeaderSize) {
-			return 0, bad("record parts exceed its length", at+16, s+k+h+p)
+		subject, key := uint64(le.Uint32(h[16:])), uint64(le.Uint32(h[20:]))
+		headers, payload := uint64(le.Uint32(h[24:])), uint64(le.Uint32(h[28:]))
+		if o.Flags&FlagPayloadRef != 0 && payload != 0 {
+			return 0, bad("record has a payload and refers to its source's", at+28, payload)
 		}
-		if o.Flags&FlagPayloadRef != 0 && p != 0 {
-			return 0, bad("record has a payload and refers to its source's", at+28, p)
+		key += subject
+		headers += key
+		payload += headers
+		data := b[OutputHeaderSize:size]
+		if payload > uint64(len(data)) {
+			return 0, bad("record parts exceed its length", at+16, payload)
 		}
-		pos := OutputHeaderSize
-		o.Subject, pos = view(b, pos, int(s))
-		o.Key, pos = view(b, pos, int(k))
-		o.Headers, pos = view(b, pos, int(h))
-		o.Payload, _ = view(b, pos, int(p))
-		if o.HeaderCount != 0 || h != 0 {
+		o.Subject = data[:subject:subject]
+		o.Key = data[subject:key:key]
+		o.Headers = data[key:headers:headers]
+		o.Payload = data[headers:payload:payload]
+		if o.HeaderCount != 0 || len(o.Headers) != 0 {
 			if err := CheckHeaders(o.Headers, int(o.HeaderCount)); err != nil {
 				return 0, err
 			}
@@ -179,7 +182,7 @@ func decodeOutcomes(frame []byte, at, outcomes int, lim ResponseLimits, res *Res
 			if off+n > uint64(len(frame)) {
 				return bad("reason is out of bounds", at+12, off)
 			}
-			o.Reason, _ = view(frame, int(off), int(n))
+			o.Reason = frame[off : off+n : off+n]
 		}
 		for out < len(res.Outputs) && (res.Outputs[out].Source == NoSource || res.Outputs[out].Source < o.Index) {
 			out++

@@ -11,6 +11,9 @@ type ResponseWriter struct {
 	reasons  []byte
 	records  uint32
 	codes    uint32
+
+	reason   string // the last one written, at reasonAt of reasons
+	reasonAt uint32
 }
 
 // Reset starts a new response.
@@ -20,7 +23,7 @@ func (w *ResponseWriter) Reset() {
 	}
 	w.buf = w.buf[:ResponseHeaderSize]
 	w.outcomes, w.reasons = w.outcomes[:0], w.reasons[:0]
-	w.records, w.codes = 0, 0
+	w.records, w.codes, w.reason = 0, 0, ""
 }
 
 // Mark returns the place to which Rollback cuts the records back.
@@ -35,13 +38,23 @@ func (w *ResponseWriter) Rollback(bytes int, records uint32) {
 // headers, both by reference, to output id with its default subject.
 func (w *ResponseWriter) Pass(source uint32, id uint16) {
 	n := len(w.buf)
-	w.buf = append(w.buf, zeros[:OutputHeaderSize]...)
-	b := w.buf[n:]
-	le.PutUint32(b, OutputHeaderSize)
-	le.PutUint32(b[4:], source)
-	le.PutUint32(b[8:], FlagPayloadRef|FlagKeepHeaders)
-	le.PutUint16(b[12:], id)
+	if cap(w.buf)-n < OutputHeaderSize {
+		w.grow(OutputHeaderSize)
+	}
+	w.buf = w.buf[:n+OutputHeaderSize]
+	h := (*[OutputHeaderSize]byte)(w.buf[n:])
+	le.PutUint32(h[0:], OutputHeaderSize)
+	le.PutUint32(h[4:], source)
+	le.PutUint32(h[8:], FlagPayloadRef|FlagKeepHeaders)
+	le.PutUint32(h[12:], uint32(id))
+	le.PutUint64(h[16:], 0)
+	le.PutUint64(h[24:], 0)
 	w.records++
+}
+
+// grow makes room for n bytes.
+func (w *ResponseWriter) grow(n int) {
+	w.buf = append(w.buf, make([]byte, n)...)[:len(w.buf)]
 }
 
 // Output appends o. With FlagPayloadRef, o.Payload is not written.
@@ -50,40 +63,51 @@ func (w *ResponseWriter) Output(o *Output) {
 	if o.Flags&FlagPayloadRef != 0 {
 		payload = nil
 	}
-	size := pad8(OutputHeaderSize + len(o.Subject) + len(o.Key) + len(o.Headers) + len(payload))
+	used := OutputHeaderSize + len(o.Subject) + len(o.Key) + len(o.Headers) + len(payload)
+	size := pad8(used)
 	n := len(w.buf)
-	w.buf = append(w.buf, zeros[:OutputHeaderSize]...)
+	if cap(w.buf)-n < size {
+		w.grow(size)
+	}
+	w.buf = w.buf[:n+size]
 	b := w.buf[n:]
-	le.PutUint32(b, uint32(size))
-	le.PutUint32(b[4:], o.Source)
-	le.PutUint32(b[8:], o.Flags)
-	le.PutUint16(b[12:], o.ID)
-	le.PutUint16(b[14:], o.HeaderCount)
-	le.PutUint32(b[16:], uint32(len(o.Subject)))
-	le.PutUint32(b[20:], uint32(len(o.Key)))
-	le.PutUint32(b[24:], uint32(len(o.Headers)))
-	le.PutUint32(b[28:], uint32(len(payload)))
-	w.buf = append(w.buf, o.Subject...)
-	w.buf = append(w.buf, o.Key...)
-	w.buf = append(w.buf, o.Headers...)
-	w.buf = append(w.buf, payload...)
-	w.buf = append(w.buf, zeros[:n+size-len(w.buf)]...)
+	le.PutUint64(b[size-8:], 0) // the padding; the rest is written over
+	h := (*[OutputHeaderSize]byte)(b)
+	le.PutUint32(h[0:], uint32(size))
+	le.PutUint32(h[4:], o.Source)
+	le.PutUint32(h[8:], o.Flags)
+	le.PutUint16(h[12:], o.ID)
+	le.PutUint16(h[14:], o.HeaderCount)
+	le.PutUint32(h[16:], uint32(len(o.Subject)))
+	le.PutUint32(h[20:], uint32(len(o.Key)))
+	le.PutUint32(h[24:], uint32(len(o.Headers)))
+	le.PutUint32(h[28:], uint32(len(payload)))
+	at := OutputHeaderSize
+	at = put(b, at, o.Subject)
+	at = put(b, at, o.Key)
+	at = put(b, at, o.Headers)
+	put(b, at, payload)
 	w.records++
 }
 
 // Outcome records what becomes of the event at index. Outcomes must be written
 // in the order of their events, at most one for each. A reason longer than
-// 65,535 bytes is cut.
+// 65,535 bytes is cut. Events in a row with one and the same reason share it.
 func (w *ResponseWriter) Outcome(index uint32, code Code, delayMS uint32, reason string) {
 	if len(reason) > 1<<16-1 {
 		reason = reason[:1<<16-1]
 	}
-	w.outcomes = le.AppendUint32(w.outcomes, index)
-	w.outcomes = append(w.outcomes, byte(code), 0)
-	w.outcomes = le.AppendUint16(w.outcomes, uint16(len(reason)))
-	w.outcomes = le.AppendUint32(w.outcomes, delayMS)
-	w.outcomes = le.AppendUint32(w.outcomes, uint32(len(w.reasons))) // made absolute by Bytes
-	w.reasons = append(w.reasons, reason...)
+	if len(reason) != len(w.reason) || unsafe.StringData(reason) != unsafe.StringData(w.reason) {
+		w.reason, w.reasonAt = reason, uint32(len(w.reasons))
+		w.reasons = append(w.reasons, reason...)
+	}
+	var o [OutcomeSize]byte
+	le.PutUint32(o[0:], index)
+	o[4] = byte(code)
+	le.PutUint16(o[6:], uint16(len(reason)))
+	le.PutUint32(o[8:], delayMS)
+	le.PutUint32(o[12:], w.reasonAt) // made absolute by Bytes
+	w.outcomes = append(w.outcomes, o[:]...)
 	w.codes++
 }
 
@@ -104,8 +128,6 @@ func (w *ResponseWriter) Bytes() []byte {
 	le.PutUint32(b[20:], 0)
 	return b
 }
-
-var zeros [64]byte
 
 // Pointer packs a response for the return value of wasmill_process: the
 // address of b in linear memory <<32 | its length.

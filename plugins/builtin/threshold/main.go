@@ -12,6 +12,7 @@ package main
 import (
 	"errors"
 	"math"
+	"strconv"
 
 	"github.com/wasmill/wasmill/sdk"
 	"github.com/wasmill/wasmill/sdk/jsonptr"
@@ -19,25 +20,34 @@ import (
 
 func init() { sdk.HandleOpen(open) }
 
+type config struct {
+	Pointer  string
+	Min, Max float64
+	Else     string
+}
+
 var (
 	errNoNumber = sdk.DropBecause("no number at the pointer")
 	errOutside  = sdk.DropBecause("outside the bounds")
 )
 
 func open(in *sdk.Instance) (sdk.Handler, error) {
-	pointer, least, most, other, err := configuration(in)
-	if err != nil {
+	c := config{Min: math.Inf(-1), Max: math.Inf(1)}
+	if err := in.Decode(&c); err != nil {
+		return nil, err
+	}
+	if err := c.check(in); err != nil {
 		return nil, err
 	}
 	return func(e *sdk.Event, out *sdk.Out) error {
-		n, ok := e.Find(pointer).Float()
+		n, ok := e.Find(c.Pointer).Float()
 		switch {
 		case !ok:
 			return errNoNumber
-		case n >= least && n <= most:
+		case n >= c.Min && n <= c.Max:
 			out.Pass()
-		case other != "":
-			out.PassTo(other)
+		case c.Else != "":
+			out.PassTo(c.Else)
 		default:
 			return errOutside
 		}
@@ -45,39 +55,21 @@ func open(in *sdk.Instance) (sdk.Handler, error) {
 	}, nil
 }
 
-// configuration reads the fields one by one, which keeps reflection out of a
-// module that is in every binary.
-func configuration(in *sdk.Instance) (pointer string, least, most float64, other string, err error) {
-	least, most = math.Inf(-1), math.Inf(1)
-	for name, v := range in.Config.Members() {
-		ok := true
-		switch field := name.String(); field {
-		case "pointer":
-			pointer, ok = v.String(), v.Kind() == jsonptr.String
-		case "min":
-			least, ok = v.Float()
-		case "max":
-			most, ok = v.Float()
-		case "else":
-			other, ok = v.String(), v.Kind() == jsonptr.String
-		default:
-			return "", 0, 0, "", errors.New(`config: unknown field "` + field + `"; there are pointer, min, max and else`)
-		}
-		if !ok {
-			return "", 0, 0, "", errors.New("config: " + name.String() + " does not take a " + v.Kind().String())
-		}
+// check does without fmt, which would make the module larger by a tenth.
+func (c *config) check(in *sdk.Instance) error {
+	if c.Pointer == "" {
+		return errors.New(`config: pointer is missing; it says where the number is, such as "/properties/mag"`)
 	}
-	switch {
-	case pointer == "":
-		err = errors.New(`config: pointer is missing; it says where the number is, such as "/properties/mag"`)
-	case jsonptr.Check(pointer) != nil:
-		err = jsonptr.Check(pointer)
-	case least > most:
-		err = errors.New("config: min is greater than max, so nothing would be kept")
-	case other != "" && !in.HasOutput(other):
-		err = errors.New(`config: else names the output "` + other + `", which the pipeline does not have`)
+	if err := jsonptr.Check(c.Pointer); err != nil {
+		return errors.New("config.pointer: " + err.Error())
 	}
-	return pointer, least, most, other, err
+	if c.Min > c.Max {
+		return errors.New("config: min is greater than max, so nothing would be kept")
+	}
+	if c.Else != "" && !in.HasOutput(c.Else) {
+		return errors.New("config.else: the pipeline has no output " + strconv.Quote(c.Else))
+	}
+	return nil
 }
 
 func main() {}

@@ -294,6 +294,9 @@ func reservedHeader(key string) bool {
 // valid until the next call.
 func (r *run) subject(o *abi.Output, src *abi.Event) (string, error) {
 	out := &r.p.cfg.Outputs[o.ID]
+	if out.Topic == "" {
+		return "", &event.RefusedError{Topic: out.Name, Reason: "the pipeline has no topic for this output: set `to`"}
+	}
 	if o.HeaderCount > 0 || len(o.Key) > 0 {
 		if err := checkOwn(out.Topic, o); err != nil {
 			return "", err
@@ -323,8 +326,21 @@ func (r *run) subject(o *abi.Output, src *abi.Event) (string, error) {
 	if err := checkSubject(asString(s), out); err != nil {
 		return "", err
 	}
+	if out.Topic == r.p.cfg.Topic && !r.p.cfg.Loop && r.p.cfg.reads(asString(s)) {
+		return "", &event.RefusedError{Topic: out.Topic, Reason: fmt.Sprintf("subject %q is read by this pipeline itself: allow it with loop = true", s)}
+	}
 	r.last[o.ID] = append(r.last[o.ID][:0], s...)
 	return asString(s), nil
+}
+
+// reads says whether the pipeline's own filter selects subject.
+func (c *Config) reads(subject string) bool {
+	for _, f := range c.Filter {
+		if event.Match(f, subject) {
+			return true
+		}
+	}
+	return len(c.Filter) == 0
 }
 
 // checkOwn refuses headers and keys that a plugin must not set.
@@ -373,6 +389,9 @@ func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) 
 	e := &r.batch.events[at]
 	cfg := &r.p.cfg
 	topic := len(cfg.Outputs)
+	if cfg.Topic == cfg.DeadLetters && !cfg.Loop {
+		return fmt.Errorf("%w: event %d comes from the dead-letter topic and would go back to it: %s", ErrHalted, e.Seq, why.cause)
+	}
 	h, count := make([]byte, 0, 1024), 0
 	for block := e.Headers; ; {
 		key, value, rest, ok := abi.NextHeader(block)

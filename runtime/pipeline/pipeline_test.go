@@ -334,6 +334,56 @@ func TestOutputsAreChecked(t *testing.T) {
 	}
 }
 
+func TestAPipelineDoesNotFeedItself(t *testing.T) {
+	for name, c := range map[string]struct {
+		filter []string
+		loop   bool
+		want   int // outputs
+	}{
+		"whole topic":          {want: 0},
+		"selected":             {filter: []string{"in.>"}, want: 0},
+		"not selected":         {filter: []string{"in.a"}, want: 1},
+		"allowed by loop=true": {loop: true, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig()
+				cfg.Filter, cfg.Loop = c.filter, c.loop
+				cfg.Outputs[0].Topic = "in"
+				src := newSource("1")
+				r := start(t, cfg, src, each(func(_ *abi.Event, w *abi.ResponseWriter, i uint32) error {
+					w.Output(&abi.Output{Source: i, Subject: []byte("in.b")})
+					return nil
+				}))
+				synctest.Wait()
+				if err := r.drain(); err != nil {
+					t.Fatal(err)
+				}
+				if got := len(r.log.payloads(0)); got != c.want {
+					t.Errorf("%d outputs, want %d", got, c.want)
+				}
+				if got := len(r.log.payloads(1)); got != 1-c.want {
+					t.Errorf("%d dead letters, want %d", got, 1-c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestADeadLetterDoesNotCircle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.Topic = cfg.DeadLetters
+		r := start(t, cfg, newSource("1"), each(func(_ *abi.Event, w *abi.ResponseWriter, i uint32) error {
+			w.Outcome(i, abi.CodeDeadLetter, 0, "still bad")
+			return nil
+		}))
+		if err := <-r.done; !errors.Is(err, ErrHalted) || !strings.Contains(err.Error(), "still bad") {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
 func TestHeadersOfOutputs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource("keep", "own", "none")

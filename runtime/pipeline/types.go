@@ -54,6 +54,8 @@ type Config struct {
 	Name        string
 	Topic       string // source topic, for Wasmill-Source
 	Stages      []Stage
+	Filter      []string // subjects read; empty = all of the topic
+	Loop        bool     // an output may be an event of this pipeline's own
 	Outputs     []Output // by output id; [0] is the default
 	DeadLetters string   // name of the dead-letter topic
 	Key         event.Key
@@ -74,7 +76,7 @@ type Stage struct{ Name, Plugin string }
 // Output is one topic a pipeline publishes to.
 type Output struct {
 	Name     string
-	Topic    string
+	Topic    string         // "" = there is none: a plugin that uses it is refused
 	Subject  event.Template // zero: the event keeps its subject
 	Subjects []string       // the topic's subjects: an output must lie in one of them
 }

@@ -1,0 +1,42 @@
+package bench
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/wasmill/wasmill/plugins/builtin"
+)
+
+// Every loop finishes every event, and the report names each of them.
+func TestThroughputMeasuresEveryLoop(t *testing.T) {
+	var out strings.Builder
+	r, err := Run(t.Context(), Options{Events: 5000, Rounds: 1, Throughput: true, Modules: builtin.Modules(), Out: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range r.Throughput {
+		if v.EventsPerSec <= 0 || !strings.Contains(out.String(), v.Name) {
+			t.Errorf("%s: %.0f events/s\n%s", v.Name, v.EventsPerSec, out.String())
+		}
+	}
+	if len(r.Throughput) != 5 || len(r.Ratios) != 3 {
+		t.Errorf("%d loops, %d ratios", len(r.Throughput), len(r.Ratios))
+	}
+}
+
+// The benchmark for benchstat and profiles: go test -bench Loop ./runtime/bench.
+func BenchmarkLoop(b *testing.B) {
+	for _, name := range []string{baselineLoop, nativeLoop, passPlugin, nativeFilter, filterPlugin} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				r, err := Run(b.Context(), Options{Events: 200_000, Rounds: 1, Throughput: true, Only: []string{name}, Modules: builtin.Modules(), Progress: os.Stderr})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(r.Throughput[0].EventsPerSec, "events/s")
+				b.ReportMetric(r.Throughput[0].CPUMicros, "cpu-µs/event")
+			}
+		})
+	}
+}

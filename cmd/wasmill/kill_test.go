@@ -317,4 +317,3 @@ func poll(t *testing.T, limit time.Duration, what string, ok func() bool) {
 		<-tick.C
 	}
 }
-

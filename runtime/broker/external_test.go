@@ -227,9 +227,22 @@ func TestForeignStreams(t *testing.T) {
 	})
 	t.Run("get fast-ingest publishing, and nothing else, as an output", func(t *testing.T) {
 		for range 2 {
-			if err := b.prepareOutput(ctx, "orders"); err != nil {
+			p, err := b.NewPublisher(ctx, "orders")
+			if err != nil {
 				t.Fatal(err)
 			}
+			if _, err := p.Add(ctx, &event.Output{Subject: "orders.paid.1"}); err != nil {
+				t.Error(err)
+			}
+			if err := p.Flush(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := p.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := streamOf(t, b, "orders").State.Msgs; n != 2 {
+			t.Errorf("%d messages, want 2", n)
 		}
 		after := streamOf(t, b, "orders").Config
 		if !after.AllowBatchPublish || after.MaxAge != before.MaxAge || after.AllowDirect || after.Description != before.Description || after.Metadata["team"] != "shop" {

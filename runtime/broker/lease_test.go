@@ -153,14 +153,15 @@ func TestLease(t *testing.T) {
 		p.setCut(true)
 		p.setCut(false)
 		two := open(t, fast(s.ClientURL()))
-		_, before, err := first.read(testContext(t))
+		outside := &Lease{b: two, pipeline: "alerts"}
+		_, before, err := outside.read(testContext(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		next := standBy(t, testContext(t), two, "alerts")
 		// It goes on renewing: the record moves, so that nobody takes over.
 		for after := before; after <= before+1; {
-			if _, after, err = first.read(testContext(t)); err != nil {
+			if _, after, err = outside.read(testContext(t)); err != nil {
 				t.Fatal(err)
 			}
 		}

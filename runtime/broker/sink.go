@@ -102,6 +102,11 @@ const kickBytes = 16 << 10
 // OpenSink connects a sink. confirmed is called, by a goroutine that must not be
 // kept, after a position that Confirmed returns has moved.
 func (b *Broker) OpenSink(ctx context.Context, cfg SinkConfig, confirmed func()) (*Sink, error) {
+	for _, topic := range cfg.Topics {
+		if err := b.prepareOutput(ctx, topic); err != nil {
+			return nil, fmt.Errorf("open sink of pipeline %q: %w", cfg.Pipeline, err)
+		}
+	}
 	w, err := b.openWire(fmt.Sprintf("sink %s/%d", cfg.Pipeline, cfg.Partition), sinkInProcess)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,11 @@ type Publisher struct{ sink *Sink }
 
 // NewPublisher connects a publisher.
 func (b *Broker) NewPublisher(ctx context.Context, topic string) (*Publisher, error) {
-	s, err := b.OpenSink(ctx, SinkConfig{Pipeline: "publish " + topic, Topics: []string{topic}}, nil)
+	w, err := b.openWire("publisher "+topic, sinkInProcess)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openSink(ctx, w, SinkConfig{Topics: []string{topic}}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,10 @@ func (c SinkConfig) withDefaults() SinkConfig {
 // What is published may be stored twice only after the server or the connection
 // was lost, and then the first of the two is in its place.
 //
+// Headers that start with "Nats-" are instructions to the server (deduplicate,
+// expire, expect, purge), not data: an event that carries one would make its
+// outputs vanish or block. They are left out.
+//
 // Add and Flush are called by one goroutine; the other methods by any.
 type Sink struct {
 	wire      *wire
@@ -104,7 +108,7 @@ const kickBytes = 16 << 10
 func (b *Broker) OpenSink(ctx context.Context, cfg SinkConfig, confirmed func()) (*Sink, error) {
 	for _, topic := range cfg.Topics {
 		if err := b.prepareOutput(ctx, topic); err != nil {
-			return nil, fmt.Errorf("open sink of pipeline %q: %w", cfg.Pipeline, err)
+			return nil, fmt.Errorf("open sink: %w", err)
 		}
 	}
 	w, err := b.openWire(fmt.Sprintf("sink %s/%d", cfg.Pipeline, cfg.Partition), sinkInProcess)
@@ -139,7 +143,7 @@ func openSink(ctx context.Context, w *wire, cfg SinkConfig, confirmed func()) (_
 	for i, name := range cfg.Topics {
 		g := &ingest{topic: name, index: strconv.AppendInt(nil, int64(i), 10), ring: newRing()}
 		if err := g.limits(ctx, s.js, w.nc.MaxPayload()); err != nil {
-			return nil, fmt.Errorf("open sink of pipeline %q: %w", cfg.Pipeline, err)
+			return nil, fmt.Errorf("open sink: %w", err)
 		}
 		s.mu.topics = append(s.mu.topics, g)
 	}
@@ -377,7 +381,7 @@ func (s *Sink) drain(ctx context.Context) error {
 		if why == "" {
 			why = "the server has not confirmed them yet"
 		}
-		return fmt.Errorf("pipeline %q: %d outputs are not confirmed: %s: %w", s.pipeline, left, why, err)
+		return fmt.Errorf("%d outputs are not confirmed: %s: %w", left, why, err)
 	}
 }
 

@@ -163,6 +163,22 @@ func TestSink(t *testing.T) {
 			}
 		}
 	})
+	t.Run("leaves out what would instruct the server", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.stream(t, "out", nil)
+		s := r.sink(t, SinkConfig{Topics: []string{"out"}}, nil)
+		for i := range 3 {
+			add(t, s, 0, output("out.a", fmt.Sprint(i), "Nats-Msg-Id", "same", "a", "1", "Nats-Expected-Stream", "else", "Nats-TTL", "1s", "Nats-Rollup", "all"))
+		}
+		add(t, s, 0, output("out.a", "3", "Nats-Msg-Id", "same"))
+		if err := s.Close(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		sameOrder(t, r.payloads(t, "out"), numbers(4))
+		if h := r.stored(t, "out")[2].Headers(); len(h) != 1 || h.Get("a") != "1" {
+			t.Error(h)
+		}
+	})
 	t.Run("confirms at once what is flushed while idle", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.stream(t, "out", nil)

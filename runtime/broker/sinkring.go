@@ -60,11 +60,14 @@ func (r *ring) push(m *event.Output, size int) uint64 {
 			if !ok {
 				break
 			}
+			block = rest
+			if instruction(k) {
+				continue
+			}
 			b = append(b, k...)
 			b = append(b, ": "...)
 			b = append(b, v...)
 			b = append(b, "\r\n"...)
-			block = rest
 		}
 		b = append(b, "\r\n"...)
 	}
@@ -153,8 +156,10 @@ func encodedSize(m *event.Output) (size, header int, refused string) {
 			if !headerSafe(k, true) || !headerSafe(v, false) {
 				return 0, 0, "header " + strconv.QuoteToASCII(string(k)) + " has a character that NATS headers cannot carry"
 			}
-			header += len(k) + len(v) + 4
 			block = rest
+			if !instruction(k) {
+				header += len(k) + len(v) + 4
+			}
 		}
 		if header > maxHeader {
 			return 0, 0, "the headers have " + strconv.Itoa(header) + " bytes, more than the " + strconv.Itoa(maxHeader) + " that JetStream stores"
@@ -162,6 +167,9 @@ func encodedSize(m *event.Output) (size, header int, refused string) {
 	}
 	return len(m.Subject) + header + len(m.Payload), header, ""
 }
+
+// instruction reports whether a header tells the server what to do.
+func instruction(key []byte) bool { return len(key) >= 5 && string(key[:5]) == "Nats-" }
 
 // maxHeader is JetStream's limit for the header block of a stored message.
 const maxHeader = 1<<16 - 1

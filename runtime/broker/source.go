@@ -227,9 +227,9 @@ func (s *Source) messageLocked(m *wireMsg) {
 // order of the block.
 func (s *Source) headersLocked(e *event.Event, block []byte) {
 	const chunk = 32 << 10
-	if cap(s.mu.headers)-len(s.mu.headers) < 8*len(block) {
-		// Entries hold the text and 8 bytes each; a line has at least 3.
-		s.mu.headers = make([]byte, 0, max(chunk, 8*len(block)))
+	if cap(s.mu.headers)-len(s.mu.headers) < 3*len(block) {
+		// An entry is at most 9/4 as long as its line.
+		s.mu.headers = make([]byte, 0, max(chunk, 3*len(block)))
 	}
 	from := len(s.mu.headers)
 	out, n := appendNATSHeaders(s.mu.headers, block)
@@ -396,8 +396,23 @@ var ackPayload = []byte("+ACK") // read-only
 // before this start.
 func (s *Source) AckedSeq() uint64 { return s.acked.Load() }
 
-// Close ends the source and its connection. The consumer stays. A Fetch that
-// blocks returns. Idempotent.
+// Err says why nothing can be fetched at the moment, or is "".
+func (s *Source) Err() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.mu.fatal != nil:
+		return s.mu.fatal.Error()
+	case !s.wire.isUp():
+		return errDisconnected.Error()
+	case s.mu.reset != nil:
+		return s.mu.reset.Error()
+	}
+	return ""
+}
+
+// Close ends the source and its connection, after what was acknowledged is with
+// the server. The consumer stays. A Fetch that blocks returns. Idempotent.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	s.mu.closed = true

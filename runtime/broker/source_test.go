@@ -248,9 +248,9 @@ func TestSource(t *testing.T) {
 	t.Run("stays silent for long without harm", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.stream(t, "in", nil)
-		s := r.source(t, SourceConfig{Topic: "in", timing: sourceTiming{expires: 60 * time.Millisecond, heartbeat: 20 * time.Millisecond}})
+		s := r.source(t, SourceConfig{Topic: "in", timing: sourceTiming{expires: 400 * time.Millisecond, heartbeat: 200 * time.Millisecond}})
 		generation := s.mu.generation
-		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		if _, _, err := s.Fetch(ctx, nil, wide); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
@@ -345,7 +345,6 @@ func TestSourceStart(t *testing.T) {
 		if s.AckedSeq() != 42 {
 			t.Error(s.AckedSeq())
 		}
-		r.awaitFloor(t, "in", 42)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -78,6 +78,8 @@ const (
 	writeChunk = 48 << 10
 	// writeTimeout bounds one write: a server that does not read for so long is gone.
 	writeTimeout = time.Minute
+	// closeTimeout bounds each step of saying goodbye.
+	closeTimeout = time.Second
 )
 
 // newWire returns a wire to be handed to nats.Connect through its option.
@@ -94,10 +96,22 @@ func newWire() *wire {
 // start gives the wire the connection that was made with its option.
 func (w *wire) start(nc *nats.Conn) { w.nc = nc }
 
-// close ends the connection and waits for the write loop. Idempotent.
+// close writes what publish has queued, makes sure that the server has read it
+// (for a second at the most), ends the connection and waits for the write loop.
+// Idempotent.
 func (w *wire) close() {
 	w.shut()
 	if w.nc != nil {
+		limit := time.NewTimer(closeTimeout)
+		select {
+		case <-w.done:
+			if w.isUp() {
+				// A closed socket may drop what the server has not read.
+				_ = w.nc.FlushTimeout(closeTimeout)
+			}
+		case <-limit.C:
+		}
+		limit.Stop()
 		w.nc.Close() // also fails a write that blocks
 	}
 	<-w.done
@@ -293,10 +307,11 @@ func (w *wire) writeLoop() {
 	defer close(w.done)
 	buf := make([]byte, 0, writeChunk+8<<10)
 	for {
+		ending := false
 		select {
 		case <-w.kick:
 		case <-w.quit:
-			return
+			ending = true
 		}
 		for {
 			var l *link
@@ -312,6 +327,9 @@ func (w *wire) writeLoop() {
 				buf = make([]byte, 0, writeChunk+8<<10) // one large message made it grow
 			}
 		}
+		if ending {
+			return
+		}
 	}
 }
 
@@ -320,7 +338,7 @@ func (w *wire) writeLoop() {
 func (w *wire) gather(buf []byte) ([]byte, *link) {
 	w.mu.Lock()
 	l := w.mu.link
-	if l == nil || w.mu.closed {
+	if l == nil {
 		w.mu.Unlock()
 		return buf, nil
 	}

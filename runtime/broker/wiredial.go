@@ -94,8 +94,16 @@ func (d *wiredDialer) secure(conn net.Conn, address string) (net.Conn, error) {
 	if err := conn.SetDeadline(time.Now().Add(d.opts.Timeout)); err != nil {
 		return nil, err
 	}
-	// The server waits behind INFO, so that no byte of a handshake is buffered.
-	info, err := bufio.NewReader(io.LimitReader(conn, linkMaxLine)).ReadBytes('\n')
+	if d.opts.Secure && d.opts.TLSHandshakeFirst {
+		var err error
+		if conn, err = d.handshake(conn, address); err != nil {
+			return nil, err
+		}
+		return conn, conn.SetDeadline(time.Time{})
+	}
+	// The server sends nothing of a TLS handshake before the client does.
+	reader := bufio.NewReader(io.LimitReader(conn, linkMaxLine))
+	info, err := reader.ReadBytes('\n')
 	if err != nil {
 		return nil, fmt.Errorf("read the server's INFO: %w", err)
 	}
@@ -107,19 +115,28 @@ func (d *wiredDialer) secure(conn net.Conn, address string) (net.Conn, error) {
 		_ = json.Unmarshal(doc, &said) // nats.go reports what is wrong with it
 	}
 	if said.Required || d.opts.Secure && said.Available {
-		cfg, err := d.tlsConfig(address)
-		if err != nil {
+		if conn, err = d.handshake(conn, address); err != nil {
 			return nil, err
 		}
-		secured := tls.Client(conn, cfg)
-		ctx, cancel := context.WithTimeout(context.Background(), d.opts.Timeout) // nats.go dials without a context
-		defer cancel()
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("%w: %w", nats.ErrTLS, err)
-		}
-		conn = secured
+	} else if more := reader.Buffered(); more > 0 { // an error behind INFO
+		rest, _ := reader.Peek(more)
+		info = append(info, rest...)
 	}
 	return &prefixedConn{Conn: conn, prefix: info}, conn.SetDeadline(time.Time{})
+}
+
+func (d *wiredDialer) handshake(conn net.Conn, address string) (net.Conn, error) {
+	cfg, err := d.tlsConfig(address)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(conn, cfg)
+	ctx, cancel := context.WithTimeout(context.Background(), d.opts.Timeout) // nats.go dials without a context
+	defer cancel()
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", nats.ErrTLS, err)
+	}
+	return secured, nil
 }
 
 func (d *wiredDialer) tlsConfig(address string) (*tls.Config, error) {

@@ -189,6 +189,10 @@ func (l *link) parse() {
 				// The answer to the PING behind CONNECT.
 				l.ready = true
 				l.forward(len(line))
+				if open != nil {
+					open.end()
+					open = nil
+				}
 				l.wire.linkUp(l)
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmill/wasmill/host"
@@ -39,6 +40,8 @@ type instance struct {
 	admin   *admin.Server // nil when [admin] listen is ""
 	watch   *reload.Watcher
 	log     *slog.Logger
+
+	watching atomic.Bool // watch is open
 }
 
 // open starts everything that a plan asks for. What fails is closed again.
@@ -68,7 +71,11 @@ func (a *app) open(ctx context.Context, p *plan.Plan, log *slog.Logger) (_ *inst
 		Version: a.version, DrainTimeout: drainTimeout,
 	})
 	in.metrics.SetStatus(in.engine.Status)
-	if err := in.openAdmin(ctx, a.version, a.reloadConfig(in)); err != nil {
+	in.watch = reload.New(reload.Options{
+		File: p.File, Builtins: a.builtinNames(), Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
+		Log: log, Listener: listener,
+	})
+	if err := in.openAdmin(ctx, a.version); err != nil {
 		return nil, err
 	}
 	if err := in.engine.Open(ctx, p); err != nil {
@@ -82,16 +89,21 @@ func (a *app) open(ctx context.Context, p *plan.Plan, log *slog.Logger) (_ *inst
 }
 
 // watchFiles applies changes of the TOML file and of modules from now on.
-func (in *instance) watchFiles(ctx context.Context, builtins []string) error {
-	w := reload.New(reload.Options{
-		File: in.plan.File, Builtins: builtins, Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
-		Log: in.log, Listener: event.Tee(in.metrics.Listener()),
-	})
-	if err := w.Open(ctx); err != nil {
+func (in *instance) watchFiles(ctx context.Context) error {
+	if err := in.watch.Open(ctx); err != nil {
 		return environment("watch %s: %w", in.plan.Dir, err)
 	}
-	in.watch = w
+	in.watching.Store(true)
 	return nil
+}
+
+// reload is what POST /api/v1/reload does; before the watcher is open there is
+// nobody to do it.
+func (in *instance) reload(ctx context.Context) ([]plan.Change, error) {
+	if !in.watching.Load() {
+		return nil, reload.ErrClosed
+	}
+	return in.watch.Reload(ctx)
 }
 
 // close drains the pipelines and closes every room. The first failure counts;
@@ -170,7 +182,7 @@ func brokerConfig(p *plan.Plan) (broker.Config, error) {
 
 // openAdmin listens before the plugins are loaded, so that /readyz can say
 // "not yet" and a busy port is known at once.
-func (in *instance) openAdmin(ctx context.Context, version string, reloadNow func(context.Context) ([]plan.Change, error)) error {
+func (in *instance) openAdmin(ctx context.Context, version string) error {
 	if in.plan.Admin.Listen == "" {
 		return nil
 	}
@@ -192,7 +204,7 @@ func (in *instance) openAdmin(ctx context.Context, version string, reloadNow fun
 			return topicPublisher{p}, nil
 		},
 		DeadLetters: in.engine.DeadLetters(),
-		Reload:      reloadNow,
+		Reload:      in.reload,
 		Metrics:     in.metrics.Handler(),
 		StatusOf:    httpStatus,
 		Version:     version,
@@ -253,28 +265,12 @@ func httpStatus(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby):
 		return http.StatusConflict
-	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed):
+	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed), errors.Is(err, reload.ErrClosed):
 		return http.StatusServiceUnavailable
 	case errors.As(err, &findings), errors.As(err, &load), errors.As(err, &refused), errors.As(err, &fault):
 		return http.StatusUnprocessableEntity
 	}
 	return 0
-}
-
-// reloadConfig reads the TOML file again and applies it; a file that does not
-// validate changes nothing (invariant A8).
-func (a *app) reloadConfig(in *instance) func(context.Context) ([]plan.Change, error) {
-	return func(ctx context.Context) ([]plan.Change, error) {
-		cfg, err := config.Load(in.plan.File, a.builtinNames()...)
-		if err != nil {
-			return nil, err
-		}
-		p, err := plan.From(cfg, in.plan.File)
-		if err != nil {
-			return nil, err
-		}
-		return in.engine.Apply(ctx, p)
-	}
 }
 
 func (a *app) builtinNames() []string { return slices.Sorted(maps.Keys(a.builtins)) }

@@ -107,7 +107,6 @@ func (a *app) quickstart(ctx context.Context, dir, keep string, stay bool) (err 
 	}
 	// Free ports: it runs beside whatever else does. The file keeps the usual ones.
 	p.Server.Listen, p.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	tuneMemory(a.getenv)
 	log, err := newLogger(a.stderr, "text", "warn")
 	if err != nil {
 		return err

@@ -31,7 +31,9 @@ func (a *app) runCmd() *cobra.Command {
 				return err
 			}
 			begin := time.Now()
-			tuneMemory(a.getenv)
+			memory, stop := context.WithCancel(context.WithoutCancel(c.Context()))
+			wait := governMemory(memory, a.getenv)
+			defer func() { stop(); wait() }()
 			p, err := a.load(a.file(args))
 			if err != nil {
 				return err
@@ -40,7 +42,7 @@ func (a *app) runCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := in.watchFiles(c.Context(), a.builtinNames()); err != nil {
+			if err := in.watchFiles(c.Context()); err != nil {
 				_ = in.close() // err says what is wrong
 				return err
 			}
@@ -71,26 +73,6 @@ func (in *instance) serve(ctx context.Context) {
 		}
 	}
 }
-
-// tuneMemory keeps the resident set near what is in use. The runtime's live
-// heap is small (a few MiB) beside what passes through it, so the default of
-// letting the heap double costs little; but a burst would leave the heap at its
-// peak for minutes. The soft limit makes the collector work harder, and return
-// pages sooner, only when the process is larger than a quiet one ever is.
-// GOGC and GOMEMLIMIT, when set, are the operator's word.
-func tuneMemory(getenv func(string) string) {
-	if getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(softMemoryLimit)
-	}
-}
-
-const (
-	gcPercent       = 100
-	softMemoryLimit = 96 << 20
-)
 
 // banner says on stderr what runs and where to find it.
 func (a *app) banner(in *instance, st status.Status, ready bool, took time.Duration) {

@@ -112,12 +112,17 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// cmdUntil runs a command again and again until its stdout matches.
+// cmdUntil runs a command again and again until its stdout has a text. The
+// command "metrics ADDRESS" fetches the metrics.
 func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until TEXT COMMAND…")
 	}
 	pollScript(ts, func() (bool, string) {
+		if args[1] == "metrics" {
+			_, body, err := fetch("http://" + args[2] + "/metrics")
+			return err == nil && strings.Contains(body, args[0]), "no such metric"
+		}
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout")
 		return err == nil && strings.Contains(out, args[0]), out

@@ -15,7 +15,7 @@ import (
 
 func (a *app) newCmd() *cobra.Command {
 	var lang string
-	create := func(what string, make func(dir, name string) error) *cobra.Command {
+	create := func(what string, write func(dir, name string) error) *cobra.Command {
 		c := &cobra.Command{
 			Use:   what + " NAME",
 			Short: "Start a " + what + " in a new directory NAME",
@@ -25,7 +25,7 @@ func (a *app) newCmd() *cobra.Command {
 					return invalid("new %s: --lang %q: this version knows go", what, lang)
 				}
 				dir, name := args[0], filepath.Base(filepath.Clean(args[0]))
-				if err := make(dir, name); err != nil {
+				if err := write(dir, name); err != nil {
 					var pe *fs.PathError
 					if errors.As(err, &pe) && !errors.Is(err, fs.ErrExist) {
 						return environment("new %s: %w", what, err)

@@ -26,7 +26,20 @@ import (
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// CacheDir is where the tests with real modules keep what they compile.
+var CacheDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "wasmill-engine-test-")
+	if err != nil {
+		panic(err)
+	}
+	CacheDir = filepath.Join(dir, "cache")
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
 
 // world is a broker and a host in memory: topics are slices, modules are
 // words. The pipelines between them are the real ones.

@@ -16,7 +16,8 @@ type queue struct {
 		slots  []uint64
 		head   int
 		bytes  int
-		want   int // the partition waits for this many events; 0 = it does not wait
+		want   int  // the partition waits for this many events; 0 = it does not wait
+		dirty  bool // it waits, and has outputs to flush when nothing more comes
 		closed bool
 	}
 	wake chan struct{} // capacity 1
@@ -38,9 +39,10 @@ func (q *queue) put(e *abi.Event, slot uint64, size int) {
 func (q *queue) notify(more bool, b Batch) {
 	q.mu.Lock()
 	n := len(q.mu.events) - q.mu.head
-	wake := q.mu.want > 0 && n > 0 && (n >= q.mu.want || q.mu.bytes >= b.MaxBytes || !more)
+	wake := q.mu.want > 0 && n > 0 && (n >= q.mu.want || q.mu.bytes >= b.MaxBytes || !more) ||
+		q.mu.dirty && n == 0 && !more
 	if wake {
-		q.mu.want = 0
+		q.mu.want, q.mu.dirty = 0, false
 	}
 	q.mu.Unlock()
 	if wake {
@@ -86,16 +88,16 @@ func (q *queue) take(limit Batch, more func() bool, dirty bool, timer *time.Time
 			return false, true
 		}
 		if n == 0 {
-			q.mu.want = 1
+			q.mu.want, q.mu.dirty = 1, dirty
 			q.mu.Unlock()
-			if dirty {
+			if dirty && more() {
 				timer.Reset(max(limit.MaxWait, time.Millisecond))
 				select {
 				case <-q.wake:
 					timer.Stop()
 				case <-timer.C:
 				}
-			} else {
+			} else if !dirty {
 				<-q.wake
 			}
 			if q.empty() {

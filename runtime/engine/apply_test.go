@@ -280,6 +280,37 @@ subject = "c.x"
 	})
 }
 
+func TestNamedOutputsOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.plan(`
+[topics.in]
+subjects = ["in.>"]
+[topics.a]
+subjects = ["a.>"]
+[plugins.left]
+builtin = "left"
+[pipelines.a]
+from = "in"
+stages = ["left", "left"]
+[pipelines.a.outputs]
+other = { topic = "a", subject = "a.x" }
+`)
+	spec := p.Pipeline("a")
+	if got := sinkTopics(spec); !slices.Equal(got, []string{"dead-letters", "a", "dead-letters"}) {
+		t.Errorf("topics of the sink: %q", got)
+	}
+	if got := instanceSpec(spec, 0, 0).Outputs; !slices.Equal(got, []string{"default"}) {
+		t.Errorf("outputs of the first stage: %q", got)
+	}
+	if got := instanceSpec(spec, 1, 0).Outputs; !slices.Equal(got, []string{"default", "other"}) {
+		t.Errorf("outputs of the last stage: %q", got)
+	}
+	if got := stageNames(spec.Stages); !slices.Equal(got, []string{"left", "left-2"}) {
+		t.Errorf("stages: %q", got)
+	}
+}
+
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	// five poisoned events fail in a, three of them in b as well.

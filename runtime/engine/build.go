@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/runtime/broker"
@@ -108,11 +110,13 @@ func pipelineConfig(p *plan.Plan, spec *plan.Pipeline, digest func(stage int) st
 	return cfg, nil
 }
 
-// sinkTopics are the topics of a sink: one for each output, then the dead letters.
+// sinkTopics are the topics of a sink: one for each output, then the dead
+// letters. A default output without a topic keeps its number: the pipeline
+// refuses what is emitted to it, so that nothing is ever added there.
 func sinkTopics(spec *plan.Pipeline) []string {
 	names := make([]string, 0, len(spec.Outputs)+1)
 	for _, o := range spec.Outputs {
-		names = append(names, o.Topic)
+		names = append(names, cmp.Or(o.Topic, plan.DeadLetters))
 	}
 	return append(names, plan.DeadLetters)
 }
@@ -183,7 +187,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 // the same in every pipeline: two pipelines never wait for each other.
 func budgets(stages []*plugin) []*pipeline.Budget {
 	sorted := slices.Clone(stages)
-	slices.SortFunc(sorted, func(a, b *plugin) int { return compare(a.name, b.name) })
+	slices.SortFunc(sorted, func(a, b *plugin) int { return strings.Compare(a.name, b.name) })
 	var out []*pipeline.Budget
 	for _, p := range slices.Compact(sorted) {
 		out = append(out, p.budget)
@@ -212,7 +216,13 @@ func (e *Engine) instance(ctx context.Context, spec *plan.Pipeline, stage, parti
 	if t == nil {
 		return i, nil
 	}
-	return &onTrial{instance: i, trial: t, spec: is}, nil
+	report := func(fault error, kind string) {
+		name := stageNames(spec.Stages)[stage]
+		e.deps.Listener.Fault(spec.Name, name, l.spec.Name, kind, fault)
+		e.log.Warn("a new plugin generation failed on a batch that the one before it could process",
+			"pipeline", spec.Name, "stage", name, "plugin", l.spec.Name, "digest", l.Digest(), "error", fault)
+	}
+	return &onTrial{instance: i, trial: t, spec: is, report: report}, nil
 }
 
 func (e *Engine) logState(name, state string, err error) {

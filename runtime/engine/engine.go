@@ -248,7 +248,7 @@ func (e *Engine) plan() *plan.Plan {
 func (e *Engine) supervisors() []*supervisor {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(e.mu.pipelines), func(a, b *supervisor) int { return compare(a.name, b.name) })
+	return slices.SortedFunc(maps.Values(e.mu.pipelines), func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
 }
 
 func (e *Engine) supervisor(name string) (*supervisor, error) {
@@ -264,7 +264,7 @@ func (e *Engine) supervisor(name string) (*supervisor, error) {
 func (e *Engine) pluginList() []*plugin {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(e.mu.plugins), func(a, b *plugin) int { return compare(a.name, b.name) })
+	return slices.SortedFunc(maps.Values(e.mu.plugins), func(a, b *plugin) int { return strings.Compare(a.name, b.name) })
 }
 
 func (e *Engine) plugin(name string) (*plugin, error) {
@@ -327,5 +327,3 @@ func newCrew() *crew {
 func (c *crew) start(f func(ctx context.Context)) { c.wg.Go(func() { f(c.ctx) }) }
 
 func (c *crew) wait() { c.wg.Wait() }
-
-func compare(a, b string) int { return strings.Compare(a, b) }

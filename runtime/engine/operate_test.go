@@ -31,6 +31,22 @@ func TestOperate(t *testing.T) {
 		}
 		w.wait("a", "1-l1")
 	})
+	t.Run("a paused pipeline takes a new version", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		if err := w.engine.Pause(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		w.module("left", "l2")
+		if err := w.engine.ReloadPlugin(t.Context(), "left"); err != nil {
+			t.Fatal(err)
+		}
+		w.send("in", "1")
+		if err := w.engine.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		w.wait("a", "1-l2")
+	})
 	t.Run("a reset pipeline reads from there again", func(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)

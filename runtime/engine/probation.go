@@ -112,10 +112,11 @@ func (t *trial) fallback(ctx context.Context, spec host.InstanceSpec) *instance 
 // Results are valid until the next call, as those of any Processor.
 type onTrial struct {
 	*instance
-	trial *trial
-	spec  host.InstanceSpec
-	old   *instance // kept once the trial is lost
-	copy  resultCopy
+	trial  *trial
+	spec   host.InstanceSpec
+	report func(fault error, kind string) // of a strike; the pipeline does not see it
+	old    *instance                      // kept once the trial is lost
+	copy   resultCopy
 }
 
 var _ pipeline.Processor = (*onTrial)(nil)
@@ -131,7 +132,7 @@ func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.E
 	if !p.trial.lost() {
 		// The second call runs on a fresh instance: the host throws away what faulted.
 		for range 2 {
-			if fault = p.instance.Process(ctx, h, events, res); !isFault(fault) {
+			if fault = p.instance.Process(ctx, h, events, res); faultKind(fault) == "" {
 				return fault
 			}
 		}
@@ -146,13 +147,14 @@ func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.E
 	if err := old.Process(ctx, h, events, res); err != nil {
 		old.Discard()
 		res.Reset()
-		if fault != nil && isFault(err) {
+		if fault != nil && faultKind(err) != "" {
 			return fault // the event is to blame
 		}
 		return err
 	}
 	if fault != nil {
 		p.trial.strike(fault)
+		p.report(fault, faultKind(fault))
 	}
 	if p.trial.lost() {
 		p.old = old
@@ -178,13 +180,16 @@ func (p *onTrial) Discard() {
 	p.instance.Discard()
 }
 
-// isFault tells a fault of the plugin from a call that was cancelled.
-func isFault(err error) bool {
+// faultKind tells a fault of the plugin from a call that was cancelled: "".
+func faultKind(err error) string {
 	var f interface {
 		error
 		FaultKind() string
 	}
-	return err != nil && errors.As(err, &f)
+	if err != nil && errors.As(err, &f) {
+		return f.FaultKind()
+	}
+	return ""
 }
 
 // resultCopy holds the bytes of a result whose instance is gone.

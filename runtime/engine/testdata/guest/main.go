@@ -4,24 +4,20 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"strings"
 
 	"github.com/wasmill/wasmill/sdk"
 )
 
-// mode is "mode=", a word, and blanks. "refuse" does not open; "exit" ends the
-// guest at every event; any other word is appended to the payload.
+// mode is "mode=", a word, and blanks. "exit" ends the guest at every event; any
+// other word is appended to the payload.
 var mode = "mode=first                           "
 
 func init() { sdk.HandleOpen(open) }
 
 func open(*sdk.Instance) (sdk.Handler, error) {
 	word := strings.TrimSpace(mode[len("mode="):])
-	if word == "refuse" {
-		return nil, errors.New("told to refuse")
-	}
 	return func(e *sdk.Event, out *sdk.Out) error {
 		if word == "exit" || string(e.Payload()) == "poison" {
 			os.Exit(3)

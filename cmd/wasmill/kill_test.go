@@ -123,7 +123,7 @@ func (p *victim) start() {
 	}
 	p.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
 	poll(p.t, 30*time.Second, "ready", func() bool {
-		resp, err := http.Get(p.admin + "/readyz") //nolint:noctx // loopback
+		resp, err := http.Get(p.admin + "/readyz")
 		if err != nil {
 			return false
 		}
@@ -156,7 +156,7 @@ func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) {
 	}
 	in := readTopic(t, js, "in")
 	poll(t, 60*time.Second, "all events finished", func() bool {
-		resp, err := http.Get(p.admin + "/api/v1/pipelines/ledger") //nolint:noctx // loopback
+		resp, err := http.Get(p.admin + "/api/v1/pipelines/ledger")
 		if err != nil {
 			return false
 		}
@@ -272,6 +272,7 @@ func (l *ledger) waitFor(t *testing.T, n int) {
 // publish goes on, over lost connections, until ctx ends. An event whose
 // acknowledgement did not come is not in the ledger and not sent again.
 func (l *ledger) publish(ctx context.Context, t *testing.T, url string) {
+	t.Helper()
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Error(err)
@@ -296,7 +297,8 @@ func (l *ledger) publish(ctx context.Context, t *testing.T, url string) {
 				l.mu.Lock()
 				l.acked[id] = true
 				l.mu.Unlock()
-			case <-f.Err():
+			case err := <-f.Err():
+				_ = err // not acknowledged: not in the ledger
 			case <-time.After(5 * time.Second):
 			}
 		})

@@ -120,9 +120,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.JSON {
 		enc := json.NewEncoder(o.Out)
 		enc.SetIndent("", "  ")
-		return r, enc.Encode(r)
+		err := enc.Encode(r)
+		return r, err
 	}
-	return r, r.print(o.Out)
+	err := r.print(o.Out)
+	return r, err
 }
 
 func (r *Report) print(w io.Writer) error {

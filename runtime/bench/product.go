@@ -92,7 +92,7 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the product's directory: %w", err)
 	}
-	nats, admin, err := freeAddresses()
+	nats, admin, err := freeAddresses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -308,15 +308,19 @@ func (c *child) do(req *http.Request, into any) error {
 }
 
 // freeAddresses finds two loopback addresses that nothing listens on.
-func freeAddresses() (a, b string, err error) {
-	var l [2]net.Listener
-	for i := range l {
-		if l[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return "", "", fmt.Errorf("find a free port: %w", err)
-		}
-		defer func() { _ = l[i].Close() }()
+func freeAddresses(ctx context.Context) (a, b string, err error) {
+	var lc net.ListenConfig
+	first, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", fmt.Errorf("find a free port: %w", err)
 	}
-	return l[0].Addr().String(), l[1].Addr().String(), nil
+	defer func() { _ = first.Close() }()
+	second, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer func() { _ = second.Close() }()
+	return first.Addr().String(), second.Addr().String(), nil
 }
 
 func wait(ctx context.Context, d time.Duration) error {

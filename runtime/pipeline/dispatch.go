@@ -19,12 +19,12 @@ func (p *Pipeline) dispatch(ctx context.Context) error {
 	for {
 		fetch, room, err := p.waitRoom(ctx)
 		if err != nil {
-			return nil //nolint:nilerr // only ctx ends the wait, and its end is a drain, not a failure
+			return nil // only ctx ends the wait: a drain, not a failure
 		}
 		events, lag, err := p.deps.Source.Fetch(fetch, buf[:0], room)
 		if err != nil && len(events) == 0 {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // as above
+				return nil // as above
 			}
 			if errors.Is(err, context.Canceled) {
 				continue // paused
@@ -35,7 +35,7 @@ func (p *Pipeline) dispatch(ctx context.Context) error {
 		sizes = sizesOf(sizes, events)
 		p.arrived(events, sizes, lag)
 		if err := p.deliver(ctx, events, sizes, lag > 0, seed); err != nil {
-			return nil //nolint:nilerr // as above; the events stay unacknowledged
+			return nil // as above; the events stay unacknowledged
 		}
 		clear(events) // lets the messages go
 	}
@@ -59,10 +59,7 @@ func (p *Pipeline) waitRoom(ctx context.Context) (context.Context, event.Room, e
 		if paused == nil {
 			room, reason := p.room()
 			if reason == "" {
-				if p.mu.fetch == nil || p.mu.fetch.Err() != nil {
-					p.mu.fetch, p.mu.unfetch = context.WithCancel(ctx)
-				}
-				fetch := p.mu.fetch
+				fetch := p.fetchContextLocked(ctx)
 				p.mu.Unlock()
 				return fetch, room, nil
 			}
@@ -77,6 +74,15 @@ func (p *Pipeline) waitRoom(ctx context.Context) (context.Context, event.Room, e
 			return nil, event.Room{}, err
 		}
 	}
+}
+
+// fetchContextLocked returns the context of the next Fetch: the last one, or a
+// new one after Pause has cancelled it.
+func (p *Pipeline) fetchContextLocked(ctx context.Context) context.Context {
+	if p.mu.fetch == nil || p.mu.fetch.Err() != nil {
+		p.mu.fetch, p.mu.unfetch = context.WithCancel(ctx)
+	}
+	return p.mu.fetch
 }
 
 // endFetch releases the context of the last Fetch.

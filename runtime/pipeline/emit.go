@@ -150,7 +150,6 @@ func (st *stage) continueTrace(src *abi.Event, o *abi.Output) ([]byte, uint32) {
 // event are all checked before the first of them is added, so that an event is
 // published whole or given up whole.
 func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []int, outputs []abi.Output) error {
-	st := r.stages[k]
 	published := 0
 	for len(outputs) > 0 {
 		n := 1
@@ -173,7 +172,7 @@ func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []i
 			}
 		}
 		for i := range group {
-			err := r.add(ctx, st, &group[i], src, at)
+			err := r.add(ctx, &group[i], src, at)
 			if err == nil {
 				published++
 				continue
@@ -214,7 +213,7 @@ func (r *run) refused(ctx context.Context, k, at int, err error) error {
 }
 
 // add publishes one output.
-func (r *run) add(ctx context.Context, st *stage, o *abi.Output, src *abi.Event, at int) error {
+func (r *run) add(ctx context.Context, o *abi.Output, src *abi.Event, at int) error {
 	subject, err := r.subject(o, src)
 	if err != nil {
 		return err

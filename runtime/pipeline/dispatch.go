@@ -80,7 +80,7 @@ func (p *Pipeline) waitRoom(ctx context.Context) (context.Context, event.Room, e
 // new one after Pause has cancelled it.
 func (p *Pipeline) fetchContextLocked(ctx context.Context) context.Context {
 	if p.mu.fetch == nil || p.mu.fetch.Err() != nil {
-		p.mu.fetch, p.mu.unfetch = context.WithCancel(ctx)
+		p.mu.fetch, p.mu.unfetch = context.WithCancel(ctx) //nolint:fatcontext // always a child of Run's, never of the last one
 	}
 	return p.mu.fetch
 }

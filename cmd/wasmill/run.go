@@ -48,7 +48,9 @@ func (a *app) runCmd() *cobra.Command {
 			}
 			st, ready := in.waitReady(c.Context(), 10*time.Second)
 			a.banner(in, st, ready, time.Since(begin))
-			debug.FreeOSMemory() // what compiling the modules took
+			// Give back what loading the modules and the first look at the files took.
+			settled := time.AfterFunc(time.Second, debug.FreeOSMemory)
+			defer settled.Stop()
 			in.serve(c.Context())
 			a.note("draining; a second signal exits at once")
 			return in.close()

@@ -307,10 +307,6 @@ func TestReloadPlugin(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)
 		w.state("a", status.StateRunning)
-		if err := w.engine.lock(t.Context()); err != nil { // the rollback has to wait
-			t.Fatal(err)
-		}
-		w.engine.unlock()
 		if err := reload(t, w, "l2 fault"); err != nil {
 			t.Fatal(err)
 		}

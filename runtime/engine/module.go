@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -64,7 +63,7 @@ type instance struct {
 func (l *loaded) instantiate(ctx context.Context, spec host.InstanceSpec) (*instance, error) {
 	proc, err := l.NewInstance(ctx, spec)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %q: %w", l.spec.Name, err)
+		return nil, err // names the plugin and the pipeline
 	}
 	l.retain()
 	return &instance{Processor: proc, of: l}, nil

@@ -258,7 +258,13 @@ func TestReloadUnderLoad(t *testing.T) {
 	for i := range next {
 		next[i] = i
 	}
+	var last time.Time
+	var gap time.Duration
 	for _, m := range r.read("out", 1, events) {
+		if !last.IsZero() {
+			gap = max(gap, m.Time.Sub(last))
+		}
+		last = m.Time
 		var n int
 		var tag string
 		if _, err := fmt.Sscan(m.Payload, &n, &tag); err != nil {
@@ -280,7 +286,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if len(seen) != versions {
 		t.Errorf("versions seen: %v", seen)
 	}
-	t.Logf("events by version: %v", seen)
+	t.Logf("events by version: %v; longest gap between outputs: %s", seen, gap)
 }
 
 func TestRealReload(t *testing.T) {

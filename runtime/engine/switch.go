@@ -213,7 +213,7 @@ func (e *Engine) ReloadPlugin(ctx context.Context, name string) error {
 		return fmt.Errorf("reload plugin %q: %w", name, err)
 	}
 	e.refused(spec, digest, len(b), originFile, err)
-	return fmt.Errorf("reload plugin %q: the generation in use stays: %w", name, err)
+	return err
 }
 
 // wants says whether a file with that digest is to be loaded.

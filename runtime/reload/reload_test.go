@@ -64,7 +64,7 @@ func watching(t *testing.T, prepare func(w *watched)) *watched {
 		}},
 		timing: timing{
 			quiet: 10 * time.Millisecond, patience: 100 * time.Millisecond,
-			settle: 200 * time.Millisecond, limit: time.Minute, missing: 20 * time.Millisecond,
+			settle: 500 * time.Millisecond, limit: time.Minute, missing: 20 * time.Millisecond,
 		},
 	})
 	if err := w.Open(t.Context()); err != nil {

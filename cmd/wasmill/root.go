@@ -56,7 +56,6 @@ func (a *app) root() *cobra.Command {
 	add(groupRun, a.runCmd(), a.validateCmd(), a.schemaCmd(), a.benchCmd())
 	add(groupOperate, a.statusCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd())
 	root.AddCommand(a.versionCmd(), a.completionCmd())
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +42,7 @@ func TestScript(t *testing.T) {
 			}
 			e.Setenv("WASMILL_CACHE", cache)
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("BIN", filepath.SplitList(e.Getenv("PATH"))[0]) // the commands under test and nothing else
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

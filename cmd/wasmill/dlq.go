@@ -202,6 +202,6 @@ func (a *app) dlqChange(c *cobra.Command, verb, done string, args []string, sel 
 	if a.json() {
 		return a.printJSON(admin.Count{Count: n})
 	}
-	a.note("%s dead letters %s", count(n), done)
+	a.note("%s %s", plural(n, "dead letter"), done)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/wasmill/wasmill/runtime/pipeline"
@@ -284,10 +285,16 @@ func (e *Engine) goBack(ctx context.Context, p *plugin, m *loaded, reason string
 
 // watch ends a trial: with a rollback at the last strike, else when the window
 // has passed or another generation has come.
+//
+// A quiet process collects garbage only every two minutes, and wazero unmaps
+// the code of a closed module when the collector finds it: what compiling took,
+// and later what the old generation held, is given back at once.
 func (e *Engine) watch(ctx context.Context, p *plugin, t *trial) {
+	debug.FreeOSMemory()
 	if !t.wait(ctx) {
 		return
 	}
+	defer debug.FreeOSMemory()
 	if err := e.lock(ctx); err != nil {
 		return
 	}

@@ -263,7 +263,14 @@ func (e *Engine) switchPipelines(c *change) error {
 	}
 	e.mu.plugins, e.mu.plan = c.plugins, c.next
 	e.mu.Unlock()
-	e.pool.drop(func(at place, _ *instance) bool { return slices.Contains(c.remove, at.pipeline) })
+	// A pipeline that never started, for want of the lease, has not taken its instances.
+	wanted := map[place]bool{}
+	for _, u := range usesOf(c) {
+		for partition := range partitions(u.pipeline) {
+			wanted[placeOf(instanceSpec(u.pipeline, u.stage, partition), u.stage)] = true
+		}
+	}
+	e.pool.drop(func(at place, _ *instance) bool { return c.stops(at.pipeline) && !wanted[at] })
 	for _, p := range gone {
 		p.retire()
 	}

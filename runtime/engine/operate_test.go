@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,41 @@ func TestOperate(t *testing.T) {
 		if s := w.engine.Status(t.Context()); !s.Ready {
 			t.Errorf("standby is no problem, got %q", s.Problems)
 		}
+	})
+	t.Run("a standby pipeline takes every change before its turn comes", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.external = true
+		turn := make(chan struct{})
+		w.leases = func(ctx context.Context, _ string) (lease, error) {
+			select {
+			case <-turn:
+				return fakeLease{}, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		w.module("left", "l1")
+		w.module("right", "r1")
+		w.open(two)
+		w.state("a", status.StateStandby)
+		w.module("left", "l2")
+		if err := w.engine.ReloadPlugin(t.Context(), "left"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.engine.Apply(t.Context(), w.plan(strings.Replace(two, `subject = "a.x"`, `subject = "a.x"
+outputs = { more = { topic = "b", subject = "b.y" } }`, 1))); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.alive("l1 instance"); n != 0 {
+			t.Errorf("%d instances of the old version are open", n)
+		}
+		if n := w.alive("l2 instance"); n != 1 {
+			t.Errorf("%d instances of the new version are open, want the one that waits for its turn", n)
+		}
+		close(turn)
+		w.send("in", "1")
+		w.wait("a", "1-l2")
 	})
 	t.Run("names that do not exist", func(t *testing.T) {
 		t.Parallel()

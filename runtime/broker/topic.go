@@ -55,6 +55,18 @@ func (b *Broker) EnsureTopic(ctx context.Context, cfg TopicConfig) error {
 	if err := b.usable(); err != nil {
 		return err
 	}
+	if err := b.ensureTopic(ctx, cfg); err != nil {
+		return err
+	}
+	if b.embedded != nil {
+		if err := shortenBlockCache(b.embedded.server, cfg.Name, blockCacheExpiry); err != nil {
+			b.log.Debug("the server keeps written blocks in memory for ten seconds", "topic", cfg.Name, "error", err)
+		}
+	}
+	return nil
+}
+
+func (b *Broker) ensureTopic(ctx context.Context, cfg TopicConfig) error {
 	if cfg.Name == stateStream {
 		return &TopicError{Topic: cfg.Name, Reason: "the name is reserved for the runtime's own stream; rename the topic"}
 	}

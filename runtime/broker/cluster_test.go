@@ -1,0 +1,142 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/wasmill/wasmill/runtime/event"
+)
+
+// newCluster starts three servers that replicate among themselves.
+func newCluster(t *testing.T) []*rig {
+	t.Helper()
+	ports := make([]int, 3)
+	var routes []*url.URL
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rigs := make([]*rig, 3)
+	for i := range rigs {
+		rigs[i] = &rig{opts: &server.Options{
+			ServerName: fmt.Sprintf("n%d", i), JetStream: true, StoreDir: t.TempDir(), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: ports[i], PoolSize: 1}, Routes: routes,
+		}}
+		rigs[i].start(t)
+		t.Cleanup(rigs[i].stop)
+	}
+	nc, err := nats.Connect(rigs[0].srv.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rigs {
+		r.nc, r.js = nc, js
+	}
+	return rigs
+}
+
+// createStream waits until the cluster can hold a replicated stream.
+func createStream(t *testing.T, r *rig, name string) {
+	t.Helper()
+	ctx := testContext(t)
+	var last error
+	for {
+		one, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := r.js.CreateStream(one, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}, Replicas: 3, AllowBatchPublish: true})
+		cancel()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(last)
+		}
+		last = err
+	}
+}
+
+// TestCluster runs the loop over replicated topics whose leaders step down.
+func TestCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three servers")
+	}
+	rigs := newCluster(t)
+	r := rigs[1]
+	createStream(t, r, "in")
+	createStream(t, r, "out")
+	const n = 20_000
+	r.fill(t, "in", 0, n)
+	src := r.source(t, SourceConfig{Topic: "in", timing: quick})
+	p := make(progress, 1)
+	snk := r.sink(t, SinkConfig{Topics: []string{"out"}, timing: sinkTiming{answer: 3 * time.Second}}, p.moved)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var pending []event.Event
+	stepDown := []string{"STREAM.LEADER.STEPDOWN.out", "CONSUMER.LEADER.STEPDOWN.in.wasmill-p", "STREAM.LEADER.STEPDOWN.in", "STREAM.LEADER.STEPDOWN.out"}
+	next := n / 5
+	for got := 0; got < n; {
+		events, lag, err := src.Fetch(ctx, nil, event.Room{Events: 500, Bytes: 1 << 20})
+		if err != nil {
+			t.Fatalf("after %d: %v; source %q, sink %q", got, err, src.Err(), snk.Err())
+		}
+		for i := range events {
+			if want := fmt.Sprint(got + i); string(events[i].Payload) != want {
+				t.Fatalf("event %q instead of %s", events[i].Payload, want)
+			}
+			if _, err := snk.Add(ctx, 0, output("out.a", string(events[i].Payload))); err != nil {
+				t.Fatalf("after %d: %v; sink %q", got, err, snk.Err())
+			}
+		}
+		pending = append(pending, events...)
+		got += len(events)
+		if lag == 0 {
+			if err := snk.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if done := int(snk.Confirmed(0)) - (got - len(pending)); done > 0 {
+			if err := src.Ack(pending[done-1].Ack); err != nil {
+				t.Fatal(err)
+			}
+			pending = pending[done:]
+		}
+		if got >= next && len(stepDown) > 0 {
+			next += n / 5
+			m, err := r.nc.RequestWithContext(ctx, "$JS.API."+stepDown[0], nil)
+			if err != nil || !bytes.Contains(m.Data, []byte(`"success":true`)) {
+				t.Fatal(stepDown[0], m, err)
+			}
+			stepDown = stepDown[1:]
+		}
+	}
+	if err := snk.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if snk.Confirmed(0) != n {
+		t.Errorf("%d confirmed", snk.Confirmed(0))
+	}
+	got := r.payloads(t, "out")
+	t.Logf("%d stored twice", len(got)-n)
+	sameOrder(t, firsts(got), numbers(n))
+}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/wasmill/wasmill/runtime/event"
 )
@@ -12,6 +13,9 @@ type Publisher struct{ sink *Sink }
 
 // NewPublisher connects a publisher.
 func (b *Broker) NewPublisher(ctx context.Context, topic string) (*Publisher, error) {
+	if err := b.prepareOutput(ctx, topic); err != nil {
+		return nil, fmt.Errorf("open publisher: %w", err)
+	}
 	w, err := b.openWire("publisher "+topic, sinkInProcess)
 	if err != nil {
 		return nil, err

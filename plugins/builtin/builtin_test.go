@@ -35,19 +35,21 @@ func TestModulesAreReproducible(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the plugins")
 	}
-	version, err := exec.CommandContext(t.Context(), "go", "env", "GOVERSION").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := strings.TrimSpace(string(version)), builtin.Toolchain(); got != want {
-		text := "the modules were compiled with " + want + ", here is " + got + "; compare with GOTOOLCHAIN=" + want
+	// The go command fetches another toolchain than the local one like a module.
+	pinned := append(os.Environ(), "GOTOOLCHAIN="+builtin.Toolchain())
+	version := exec.CommandContext(t.Context(), "go", "env", "GOVERSION")
+	version.Env = pinned
+	if out, err := version.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != builtin.Toolchain() {
+		text := "the modules were compiled with " + builtin.Toolchain() + ", which is not to be had: " + strings.TrimSpace(string(out))
 		if os.Getenv("CI") == "true" {
 			t.Fatal(text)
 		}
 		t.Skip(text)
 	}
 	dir := t.TempDir()
-	if text, err := exec.CommandContext(t.Context(), "go", "run", "./build", dir).CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "run", "./build", dir)
+	build.Env = pinned
+	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	for name, committed := range builtin.Modules() {

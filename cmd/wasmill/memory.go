@@ -22,8 +22,8 @@ import (
 //
 // GOMEMLIMIT and GOGC, when set, are the operator's word and turn this off.
 const (
-	memoryFloor = 96 << 20 // the limit while little is live
-	memorySpare = 32 << 20 // what may pile up beside 5/4 of what is live
+	memoryFloor = 84 << 20 // the limit while little is live
+	memorySpare = 28 << 20 // what may pile up beside 5/4 of what is live
 	memoryTick  = time.Second
 
 	quietTicks = 20       // so long without a collection …

@@ -19,7 +19,7 @@ import (
 // the cache, flushPendingMsgsLocked weakens it only for the asynchronous
 // flusher): ten seconds of everything published, some hundred MiB at full load.
 // Later readers load a block again from the system's page cache.
-const blockCacheExpiry = 250 * time.Millisecond
+const blockCacheExpiry = 100 * time.Millisecond
 
 // shortenBlockCache sets the expiry for the blocks that a stream of the embedded
 // server begins from now on. It reaches into the server's unexported fields

@@ -19,7 +19,6 @@ type Stats struct {
 	AckedSeq                                uint64
 	Finished                                time.Time // when something last finished; zero = never
 	Paused                                  bool
-	Digests                                 []string // of the stages' current generations
 }
 
 // counters is the mutable side of Stats.

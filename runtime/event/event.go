@@ -35,7 +35,8 @@ const (
 // Listener is told everything that happens on the data path. Each field may be
 // nil in a literal; WithDefaults fills the gaps. The functions are called from
 // many goroutines at once, must not block, and must not keep what they are
-// given. They are called once a batch or more rarely, never once an event.
+// given. They are called once a batch or more rarely, Metric aside, which follows
+// the plugin.
 type Listener struct {
 	// Fetched: n events of that many bytes came from the topic; lag is how many
 	// more the topic holds for this pipeline.
@@ -66,8 +67,6 @@ type Listener struct {
 	Log func(pipeline, plugin string, partition, level int, line string)
 	// Metric: a plugin added to, or observed, a metric of its own.
 	Metric func(pipeline, plugin, name string, kind int, value float64)
-	// InstanceMemory: linear memory of the instances of one plugin in one pipeline, in bytes.
-	InstanceMemory func(pipeline, stage, plugin string, bytes int64)
 }
 
 // Counts is what became of the events of one batch at one stage.

@@ -99,12 +99,5 @@ func Tee(ls ...Listener) Listener {
 				}
 			}
 		},
-		InstanceMemory: func(pipeline, stage, plugin string, bytes int64) {
-			for i := range ls {
-				if f := ls[i].InstanceMemory; f != nil {
-					f(pipeline, stage, plugin, bytes)
-				}
-			}
-		},
 	}
 }

@@ -43,13 +43,3 @@ func (c *cache[K, V]) get(k K) V {
 	c.current.Store(&next)
 	return v
 }
-
-// forget drops every label set for which match is true; the next use resolves
-// it anew.
-func (c *cache[K, V]) forget(match func(K) bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	next := maps.Clone(*c.current.Load())
-	maps.DeleteFunc(next, func(k K, _ V) bool { return match(k) })
-	c.current.Store(&next)
-}

@@ -6,7 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wasmill/wasmill/runtime/event"
-	"github.com/wasmill/wasmill/runtime/status"
 )
 
 type (
@@ -32,7 +31,6 @@ type topicHandles struct{ events, bytes prometheus.Counter }
 type handles struct {
 	pipelines cache[string, *pipelineHandles]
 	stages    cache[stageKey, *stageHandles]
-	memory    cache[stageKey, prometheus.Gauge]
 	topics    cache[topicKey, *topicHandles]
 	reasons   cache[reasonKey, prometheus.Counter]
 	faults    cache[faultKey, prometheus.Counter]
@@ -58,9 +56,6 @@ func (h *handles) init(f *families) {
 			batch:    f.batch.WithLabelValues(k.pipeline, k.stage, k.plugin),
 			call:     f.call.WithLabelValues(k.pipeline, k.stage, k.plugin),
 		}
-	})
-	h.memory.init(func(k stageKey) prometheus.Gauge {
-		return f.memory.WithLabelValues(k.pipeline, k.stage, k.plugin)
 	})
 	h.topics.init(func(k topicKey) *topicHandles {
 		return &topicHandles{
@@ -118,11 +113,6 @@ func (m *Metrics) Listener() event.Listener {
 		Fault: func(pipeline, stage, plugin, kind string, _ error) {
 			h.faults.get(faultKey{pipeline, stage, plugin, kind}).Inc()
 		},
-		PipelineState: func(pipeline, state string, _ error) {
-			if state == status.StateStopped {
-				m.forgetMemory(pipeline)
-			}
-		},
 		Reload: func(what, name, _, result string, _ error) {
 			if what != "plugin" {
 				name = ""
@@ -133,17 +123,7 @@ func (m *Metrics) Listener() event.Listener {
 		Metric: func(pipeline, plugin, name string, kind int, value float64) {
 			m.guests.record(pipeline, plugin, name, kind, value)
 		},
-		InstanceMemory: func(pipeline, stage, plugin string, bytes int64) {
-			h.memory.get(stageKey{pipeline, stage, plugin}).Set(float64(bytes))
-		},
 	}
-}
-
-// forgetMemory removes the gauges of a pipeline that has stopped. Its counters
-// stay: they only grow, and the pipeline may come back.
-func (m *Metrics) forgetMemory(pipeline string) {
-	m.handles.memory.forget(func(k stageKey) bool { return k.pipeline == pipeline })
-	m.families.memory.DeletePartialMatch(prometheus.Labels{"pipeline": pipeline})
 }
 
 func add(c prometheus.Counter, n int) {

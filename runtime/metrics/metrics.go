@@ -35,7 +35,6 @@ type families struct {
 	publishedEvents, publishedBytes     *prometheus.CounterVec // pipeline, topic
 	in, out, dropped, retried, deadEnds *prometheus.CounterVec // pipeline, stage, plugin
 	batch, call                         *prometheus.HistogramVec
-	memory                              *prometheus.GaugeVec
 	backpressure                        *prometheus.CounterVec // pipeline, reason
 	faults                              *prometheus.CounterVec // pipeline, stage, plugin, fault
 	reloads                             *prometheus.CounterVec // plugin, result
@@ -68,7 +67,6 @@ func New() *Metrics {
 	f.deadEnds = m.counter("wasmill_events_dead_lettered_total", "Events that went from a stage to the dead-letter topic.", stage)
 	f.batch = m.histogram("wasmill_batch_events", "Events in one call of a plugin.", stage, prometheus.ExponentialBuckets(1, 2, 13))
 	f.call = m.histogram("wasmill_call_seconds", "Time one call of a plugin took.", stage, prometheus.ExponentialBuckets(0.000005, 2.5, 16))
-	f.memory = m.gauge("wasmill_instance_memory_bytes", "Linear memory of the instances of a stage.", stage)
 
 	f.backpressure = m.counter("wasmill_backpressure_seconds_total", "Time a pipeline did not fetch or publish, by reason.", []string{"pipeline", "reason"})
 	f.faults = m.counter("wasmill_faults_total", "Calls of a plugin that failed, by kind of fault.", append(stage[:3:3], "fault"))

@@ -23,6 +23,7 @@ type statusCollector struct {
 	inFlight, inFlightBytes       *prometheus.Desc
 	partitions, restarts          *prometheus.Desc
 	generation, loadSeconds       *prometheus.Desc
+	memory                        *prometheus.Desc
 	topicMessages, topicBytes     *prometheus.Desc
 	storeBytes, generationCounter *prometheus.Desc
 }
@@ -44,6 +45,7 @@ func (s *statusCollector) init() {
 	s.generation = desc("wasmill_generation_info", "Always 1; the digest of the generation in use is in the label.", "plugin", "digest")
 	s.generationCounter = desc("wasmill_generation_number", "Number of the plugin's generation in use, counted from the start of the process.", "plugin")
 	s.loadSeconds = desc("wasmill_generation_load_seconds", "Time it took to load the plugin's generation in use.", "plugin")
+	s.memory = desc("wasmill_instance_memory_bytes", "Linear memory of all instances of a plugin.", "plugin")
 	s.topicMessages = desc("wasmill_topic_messages", "Messages a topic holds.", "topic")
 	s.topicBytes = desc("wasmill_topic_bytes", "Bytes a topic holds.", "topic")
 	s.storeBytes = desc("wasmill_store_bytes", "Bytes of the embedded server's store in use.")
@@ -58,7 +60,7 @@ func (m *Metrics) SetStatus(fn func(context.Context) status.Status) { m.status.s
 func (s *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.build, s.ready, s.running, s.lag, s.inFlight, s.inFlightBytes, s.partitions, s.restarts,
-		s.generation, s.generationCounter, s.loadSeconds, s.topicMessages, s.topicBytes, s.storeBytes,
+		s.generation, s.generationCounter, s.loadSeconds, s.memory, s.topicMessages, s.topicBytes, s.storeBytes,
 	} {
 		ch <- d
 	}
@@ -94,6 +96,7 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(s.generation, 1, p.Name, p.Generation.Digest)
 		gauge(s.generationCounter, float64(p.Generation.Number), p.Name)
 		gauge(s.loadSeconds, p.Generation.Compile, p.Name)
+		gauge(s.memory, float64(p.Generation.Memory), p.Name)
 	}
 	for i := range st.Topics {
 		t := &st.Topics[i]

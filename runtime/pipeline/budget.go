@@ -182,3 +182,54 @@ func (b *Budget) reasonLocked(size int) string {
 		return event.ReasonRate
 	}
 }
+
+// holding is what one run has admitted through the budgets and not yet given
+// back. A run that fails or is stopped ends with events in flight; the budgets
+// live on, so that close returns what is left. Safe for concurrent use.
+type holding struct {
+	budgets []*Budget
+
+	mu struct {
+		sync.Mutex
+		events int
+		bytes  int64
+		closed bool
+	}
+}
+
+// add notes what every budget has admitted.
+func (h *holding) add(events int, bytes int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.events += events
+	h.mu.bytes += bytes
+}
+
+// release gives events back that are finished.
+func (h *holding) release(events int, bytes int64) {
+	h.mu.Lock()
+	closed := h.mu.closed
+	if !closed {
+		h.mu.events -= events
+		h.mu.bytes -= bytes
+	}
+	h.mu.Unlock()
+	if closed {
+		return // close gave them back
+	}
+	for _, b := range h.budgets {
+		b.Release(events, bytes)
+	}
+}
+
+// close gives back everything that is left. What a call that never returned
+// still holds comes back with the next run, which has to have room for it.
+func (h *holding) close() {
+	h.mu.Lock()
+	events, bytes := h.mu.events, h.mu.bytes
+	h.mu.closed, h.mu.events, h.mu.bytes = true, 0, 0
+	h.mu.Unlock()
+	for _, b := range h.budgets {
+		b.Release(events, bytes)
+	}
+}

@@ -202,5 +202,10 @@ func (p *Pipeline) admit(ctx context.Context, sizes []int) (int, error) {
 			return 0, err
 		}
 	}
+	bytes := int64(0)
+	for _, s := range sizes[:n] {
+		bytes += int64(s)
+	}
+	p.held.add(n, bytes)
 	return n, nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 	"unsafe"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -26,16 +25,12 @@ const (
 	HeaderSourceSeq     = "Wasmill-Source-Seq"
 	HeaderSourceSubject = "Wasmill-Source-Subject"
 	HeaderAttempts      = "Wasmill-Attempts"
-	HeaderDetail        = "Wasmill-Detail" // guest stack and last stderr lines, newlines as " | "
+	HeaderDetail        = "Wasmill-Detail"           // guest stack and last stderr lines, newlines as " | "
+	HeaderLeftOut       = "Wasmill-Headers-Left-Out" // how many of the event's headers a dead letter could not keep
 )
 
 // DeadLetterPrefix starts the subjects of dead letters.
 const DeadLetterPrefix = "wasmill.dead."
-
-const (
-	maxCause  = 1 << 10
-	maxDetail = 4 << 10
-)
 
 // scratch is the memory in which a partition builds one output at a time.
 type scratch struct {
@@ -377,77 +372,6 @@ func checkSubject(s string, out *Output) error {
 	}
 	return &event.RefusedError{Topic: out.Topic, Reason: fmt.Sprintf("subject %q is not one of the topic's (%s)", s, strings.Join(out.Subjects, ", "))}
 }
-
-// deadLetter writes the source event with the cause to the dead-letter topic.
-// Invariant A1: its confirmation is part of what the batch waits for.
-func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) error {
-	st := r.stages[k]
-	if at < 0 {
-		return nil // made by the plugin without an event: there is nothing to keep
-	}
-	e := &r.batch.events[at]
-	cfg := &r.p.cfg
-	topic := len(cfg.Outputs)
-	if cfg.Topic == cfg.DeadLetters && !cfg.Loop {
-		return fmt.Errorf("%w: event %d comes from the dead-letter topic and would go back to it: %s", ErrHalted, e.Seq, why.cause)
-	}
-	h, count := make([]byte, 0, 1024), 0
-	for block := e.Headers; ; {
-		key, value, rest, ok := abi.NextHeader(block)
-		if !ok {
-			break
-		}
-		block = rest
-		if !reservedHeader(asString(key)) {
-			h = abi.AppendHeader(h, string(key), string(value))
-			count++
-		}
-	}
-	digest := ""
-	if cfg.Digest != nil {
-		digest = cfg.Digest(k)
-	}
-	for _, f := range [...][2]string{
-		{HeaderCause, line(why.cause, maxCause)},
-		{HeaderFault, why.kind},
-		{HeaderPlugin, st.Plugin},
-		{HeaderDigest, digest},
-		{HeaderSourceTopic, cfg.Topic},
-		{HeaderSourceSeq, strconv.FormatUint(e.Seq, 10)},
-		{HeaderSourceSubject, string(e.Subject)},
-		{HeaderAttempts, strconv.Itoa(attempts)},
-		{HeaderDetail, line(why.detail, maxDetail)},
-	} {
-		if f[1] != "" {
-			h = abi.AppendHeader(h, f[0], f[1])
-			count++
-		}
-	}
-	msg := event.Output{Subject: DeadLetterPrefix + cfg.Name + "." + st.Name, Headers: h, HeaderCount: count, Payload: e.Payload}
-	pos, err := r.sink.Add(ctx, topic, &msg)
-	if err != nil {
-		// Not even the dead-letter topic can keep it: halt rather than lose it.
-		return fmt.Errorf("%w: event %d of topic %q cannot be dead-lettered (%s): %w", ErrHalted, e.Seq, cfg.Topic, why.cause, err)
-	}
-	r.pos[topic] = pos
-	r.note(topic, &msg)
-	r.count(st, event.Counts{DeadLettered: 1})
-	r.p.deps.Listener.DeadLettered(cfg.Name, st.Name, st.Plugin, e.Seq, why.kind, why.cause)
-	return nil
-}
-
-// line makes s fit for a header value: one line, valid UTF-8, at most limit bytes.
-func line(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return lineBreaks.Replace(strings.TrimSpace(s))
-}
-
-var lineBreaks = strings.NewReplacer("\r\n", " | ", "\n", " | ", "\r", " ", "\x00", " ", "\t", " ")
 
 // asString views b as a string for the duration of a call that copies it.
 func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

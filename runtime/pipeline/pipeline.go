@@ -33,6 +33,7 @@ type Pipeline struct {
 	cfg   Config
 	deps  Deps
 	track tracker
+	held  holding
 	parts []*partition
 	stats counters
 
@@ -78,6 +79,7 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 	deps.Listener = deps.Listener.WithDefaults()
 	p := &Pipeline{
 		cfg: cfg, deps: deps,
+		held:     holding{budgets: deps.Budgets},
 		ready:    make(chan struct{}),
 		progress: make(chan struct{}, 1),
 		stopping: make(chan struct{}),
@@ -140,6 +142,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+	p.held.close()
+	p.deps.Listener.InFlight(p.cfg.Name, 0, 0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mu.failed
@@ -246,9 +250,7 @@ func (p *Pipeline) Swap(ctx context.Context, stage int, next func(partition int)
 // their room, acknowledges the prefix and lets the dispatcher go on.
 func (p *Pipeline) finished(b *batch) {
 	unacked, inFlight := p.track.finish(b.slots)
-	for _, budget := range p.deps.Budgets {
-		budget.Release(len(b.events), int64(b.bytes))
-	}
+	p.held.release(len(b.events), int64(b.bytes))
 	bytes := p.stats.leave(len(b.events), b.bytes)
 	oldest := time.Duration(0)
 	if len(b.events) > 0 {

@@ -278,8 +278,11 @@ func (r *run) giveUp(ctx context.Context, k, at, attempts int, why failure) erro
 		r.count(st, event.Counts{Dropped: 1})
 		return nil
 	case "halt":
-		return fmt.Errorf("%w at stage %q: event %d of topic %q after %d attempts: %s: %s",
-			ErrHalted, st.Name, r.batch.events[at].Seq, r.p.cfg.Topic, attempts, why.kind, why.cause)
+		what := "an output that no event caused"
+		if at >= 0 {
+			what = fmt.Sprintf("event %d of topic %q", r.batch.events[at].Seq, r.p.cfg.Topic)
+		}
+		return fmt.Errorf("%w at stage %q: %s after %d attempts: %s: %s", ErrHalted, st.Name, what, attempts, why.kind, why.cause)
 	default:
 		return r.deadLetter(ctx, k, at, attempts, why)
 	}

@@ -17,7 +17,6 @@ type Stats struct {
 	InFlight, InFlightBytes                 int
 	Lag                                     uint64 // events of the topic not yet finished
 	AckedSeq                                uint64
-	Finished                                time.Time // when something last finished; zero = never
 	Paused                                  bool
 }
 
@@ -26,7 +25,6 @@ type counters struct {
 	in, out, dropped, retried, dead atomic.Uint64
 	events, bytes                   atomic.Int64
 	lag, acked                      atomic.Uint64
-	finished                        atomic.Int64 // unix ns
 
 	mu struct {
 		sync.Mutex
@@ -49,7 +47,6 @@ func (c *counters) enter(n, bytes int, lag uint64) {
 // leave returns the bytes still in flight.
 func (c *counters) leave(n, bytes int) int {
 	c.events.Add(-int64(n))
-	c.finished.Store(time.Now().UnixNano())
 	return int(c.bytes.Add(-int64(bytes)))
 }
 
@@ -83,9 +80,6 @@ func (p *Pipeline) Stats() Stats {
 		In: c.in.Load(), Out: c.out.Load(), Dropped: c.dropped.Load(), Retried: c.retried.Load(),
 		DeadLettered: c.dead.Load(), InFlight: events, InFlightBytes: bytes,
 		Lag: c.lag.Load() + uint64(max(events, 0)), AckedSeq: c.acked.Load(),
-	}
-	if ns := c.finished.Load(); ns != 0 {
-		s.Finished = time.Unix(0, ns)
 	}
 	c.mu.Lock()
 	s.Faults, s.Backpressure = maps.Clone(c.mu.faults), maps.Clone(c.mu.blocked)

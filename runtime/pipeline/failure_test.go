@@ -1,0 +1,84 @@
+package pipeline
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/sdk/abi"
+)
+
+// A plugin's limits are shared by all pipelines that use it, and outlive every
+// run of one: what a run that ended had in flight must be free again.
+func TestARunThatEndsGivesBackWhatItHeld(t *testing.T) {
+	whole := event.Room{Events: 5, Bytes: 1 << 10}
+	never := func(e *abi.Event, w *abi.ResponseWriter, i uint32) error {
+		w.Outcome(i, abi.CodeRetry, 1, "never")
+		return nil
+	}
+	for name, end := range map[string]func(*rig) error{
+		"halted": func(r *rig) error { return <-r.done },
+		"stopped while an event waits for its retry": func(r *rig) error {
+			synctest.Wait()
+			return r.drain()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				budget := NewBudget("plug", whole.Events, int64(whole.Bytes), 0)
+				cfg := testConfig()
+				cfg.OnFailure, cfg.Batch.MaxEvents = "halt", 1
+				r := start(t, cfg, newSource(numbers(20)...), each(never), func(d *Deps, _ *sinkLog) { d.Budgets = []*Budget{budget} })
+				if err := end(r); err != nil && !errors.Is(err, ErrHalted) {
+					t.Error(err)
+				}
+				if free := budget.Free(); free != whole {
+					t.Errorf("after the run %+v is free, want all of %+v", free, whole)
+				}
+			})
+		})
+	}
+}
+
+// A plugin may emit outputs that no event caused. When the next stage fails on
+// one, there is no event to give up.
+func TestAFailureOnAnOutputWithoutAnEvent(t *testing.T) {
+	for _, policy := range []string{"dead-letter", "drop", "halt"} {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig()
+				cfg.OnFailure = policy
+				cfg.Stages = []Stage{{Name: "a", Plugin: "a"}, {Name: "b", Plugin: "b"}}
+				r := start(t, cfg, newSource("1", "2"), func(stage, _ int) (Processor, error) {
+					return &funcProc{event: func(e *abi.Event, w *abi.ResponseWriter, i uint32) error {
+						switch {
+						case stage == 0:
+							w.Output(&abi.Output{Source: abi.NoSource, Subject: []byte("out.x"), Payload: []byte("poison")})
+						case string(e.Payload) == "poison":
+							return &testFault{abi.FaultTrap, "trap"}
+						}
+						return pass(e, w, i)
+					}}, nil
+				})
+				if policy == "halt" {
+					err := <-r.done
+					if !errors.Is(err, ErrHalted) || !strings.Contains(err.Error(), "trap") {
+						t.Errorf("Run returned %v", err)
+					}
+					return
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if err := r.drain(); err != nil {
+					t.Error(err)
+				}
+				if got := r.log.payloads(0); len(got) != 2 {
+					t.Errorf("outputs %q, want those of both events", got)
+				}
+			})
+		})
+	}
+}

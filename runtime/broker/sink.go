@@ -25,7 +25,7 @@ import (
 // expire, expect, purge), not data: an event that carries one would make its
 // outputs vanish or block. They are left out.
 //
-// Add and Flush are called by one goroutine; the other methods by any.
+// Add, Check and Flush are called by one goroutine; the other methods by any.
 type Sink struct {
 	wire      *wire
 	js        jetstream.JetStream
@@ -65,14 +65,7 @@ const kickBytes = 16 << 10
 // queued. The last output added may wait for the next one, or for Flush.
 func (s *Sink) Add(ctx context.Context, topic int, m *event.Output) (uint64, error) {
 	g := s.mu.topics[topic] // the slice is constant
-	size, err := g.refusal(m)
-	if err != nil && time.Since(g.asked) > s.timing.limits {
-		// The topic may have been changed since. If it cannot be asked, what is
-		// known stands.
-		if g.limits(ctx, s.js, s.wire.nc.MaxPayload()) == nil {
-			size, err = g.refusal(m)
-		}
-	}
+	size, err := s.refusal(ctx, g, m)
 	if err != nil {
 		return 0, err
 	}
@@ -103,6 +96,27 @@ func (s *Sink) Add(ctx context.Context, topic int, m *event.Output) (uint64, err
 		s.wire.want(s)
 	}
 	return pos, nil
+}
+
+// Check says why the topic with that number can never store m, as Add would, or
+// is nil. It queues nothing and does not wait for the window. Like Add it is for
+// one goroutine.
+func (s *Sink) Check(ctx context.Context, topic int, m *event.Output) error {
+	_, err := s.refusal(ctx, s.mu.topics[topic], m)
+	return err
+}
+
+// refusal is what m takes in g's ring, or why g can never store it.
+func (s *Sink) refusal(ctx context.Context, g *ingest, m *event.Output) (size int, err error) {
+	size, err = g.refusal(m)
+	if err != nil && time.Since(g.asked) > s.timing.limits {
+		// The topic may have been changed since. If it cannot be asked, what is
+		// known stands.
+		if g.limits(ctx, s.js, s.wire.nc.MaxPayload()) == nil {
+			size, err = g.refusal(m)
+		}
+	}
+	return size, err
 }
 
 func (s *Sink) fullLocked(size int) bool {

@@ -356,6 +356,8 @@ func (w *world) OpenSink(_ context.Context, cfg broker.SinkConfig, confirmed fun
 	return &memSink{w: w, cfg: cfg, confirmed: confirmed, pos: make([]uint64, len(cfg.Topics))}, nil
 }
 
+func (s *memSink) Check(context.Context, int, *event.Output) error { return nil }
+
 func (s *memSink) Add(_ context.Context, topic int, m *event.Output) (uint64, error) {
 	name := s.cfg.Topics[topic]
 	s.w.change(func() {

@@ -159,7 +159,7 @@ func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []i
 			src, at = &events[s], origin[s]
 		}
 		if n > 1 { // a first pass without adding
-			if err := r.check(group, src); err != nil {
+			if err := r.check(ctx, group, src, at); err != nil {
 				if err := r.refused(ctx, k, at, err); err != nil {
 					return err
 				}
@@ -186,9 +186,14 @@ func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []i
 	return nil
 }
 
-func (r *run) check(group []abi.Output, src *abi.Event) error {
+// check says why one of the outputs of an event cannot be published.
+func (r *run) check(ctx context.Context, group []abi.Output, src *abi.Event, at int) error {
 	for i := range group {
-		if _, err := r.subject(&group[i], src); err != nil {
+		msg, err := r.message(&group[i], src, at)
+		if err != nil {
+			return err
+		}
+		if err := r.sink.Check(ctx, int(group[i].ID), &msg); err != nil {
 			return err
 		}
 	}
@@ -209,9 +214,27 @@ func (r *run) refused(ctx context.Context, k, at int, err error) error {
 
 // add publishes one output.
 func (r *run) add(ctx context.Context, o *abi.Output, src *abi.Event, at int) error {
-	subject, err := r.subject(o, src)
+	msg, err := r.message(o, src, at)
 	if err != nil {
 		return err
+	}
+	pos, err := r.sink.Add(ctx, int(o.ID), &msg)
+	if err != nil {
+		return err
+	}
+	r.pos[o.ID] = pos
+	if at >= 0 {
+		r.batch.made[at]++
+	}
+	r.note(int(o.ID), &msg)
+	return nil
+}
+
+// message is an output as it is published, valid until the next call.
+func (r *run) message(o *abi.Output, src *abi.Event, at int) (event.Output, error) {
+	subject, err := r.subject(o, src)
+	if err != nil {
+		return event.Output{}, err
 	}
 	msg := event.Output{Subject: subject, Payload: o.Payload}
 	h := r.headers[:0]
@@ -242,16 +265,7 @@ func (r *run) add(ctx context.Context, o *abi.Output, src *abi.Event, at int) er
 	}
 	r.headers = h
 	msg.Headers, msg.HeaderCount = h, count
-	pos, err := r.sink.Add(ctx, int(o.ID), &msg)
-	if err != nil {
-		return err
-	}
-	r.pos[o.ID] = pos
-	if at >= 0 {
-		r.batch.made[at]++
-	}
-	r.note(int(o.ID), &msg)
-	return nil
+	return msg, nil
 }
 
 // inherit appends the headers that an output takes over from its source: all

@@ -153,11 +153,18 @@ func (l *sinkLog) all() []published {
 	return append([]published(nil), l.out...)
 }
 
-func (s *fakeSink) Add(_ context.Context, topic int, m *event.Output) (uint64, error) {
+func (s *fakeSink) Check(_ context.Context, _ int, m *event.Output) error {
+	if s.log.limit > 0 && len(m.Payload) > s.log.limit {
+		return &event.RefusedError{Topic: "t", Reason: "too large"}
+	}
+	return nil
+}
+
+func (s *fakeSink) Add(ctx context.Context, topic int, m *event.Output) (uint64, error) {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	if s.log.limit > 0 && len(m.Payload) > s.log.limit {
-		return 0, &event.RefusedError{Topic: "t", Reason: "too large"}
+	if err := s.Check(ctx, topic, m); err != nil {
+		return 0, err
 	}
 	h := map[string]string{}
 	n := 0

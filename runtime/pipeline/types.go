@@ -24,12 +24,14 @@ type Source interface {
 }
 
 // Sink publishes the outputs of one partition. Topics are numbered as in
-// Config.Outputs; the number after the last is the dead-letter topic. Add and
-// Flush are called by one goroutine, Confirmed by any.
+// Config.Outputs; the number after the last is the dead-letter topic. Add,
+// Check and Flush are called by one goroutine, Confirmed by any.
 type Sink interface {
 	// Add queues one output, copying what it keeps, and blocks while the
 	// topic's window is full. Positions count from 1 for each topic.
 	Add(ctx context.Context, topic int, m *event.Output) (pos uint64, err error)
+	// Check says why the topic can never store m, as Add would, or is nil.
+	Check(ctx context.Context, topic int, m *event.Output) error
 	// Flush has everything added so far confirmed as soon as the broker can.
 	Flush() error
 	// Confirmed is the highest position such that every output up to it is stored.

@@ -123,7 +123,12 @@ func (b *Broker) get(ctx context.Context, topic string, req getRequest) (status.
 	case err != nil:
 		return status.Message{}, err
 	}
-	return directMessage(topic, m)
+	out, err := directMessage(topic, m)
+	if errors.Is(err, errNoMessage) {
+		// An application may store a header block that breaks the server's answer.
+		return b.leaderGet(ctx, topic, body)
+	}
+	return out, err
 }
 
 // bound gives ctx a deadline when it has none.
@@ -133,6 +138,10 @@ func (b *Broker) bound(ctx context.Context) (context.Context, context.CancelFunc
 	}
 	return context.WithTimeout(ctx, b.cfg.timing.connect)
 }
+
+// errNoMessage says that an answer of the server holds neither a message nor a
+// status that explains it.
+var errNoMessage = errors.New("the server's answer holds no message")
 
 // directMessage reads the answer of a direct get: the stored message, whose
 // headers the server has extended. A stored header of the same name comes
@@ -152,6 +161,9 @@ func directMessage(topic string, m *nats.Msg) (status.Message, error) {
 	if seq == "" { // not a message: the stored one may hold a Status header, but this one the server adds
 		if m.Header.Get("Status") == "404" {
 			return status.Message{}, fmt.Errorf("message: %w", ErrNotFound)
+		}
+		if m.Header.Get("Status") == "" {
+			return status.Message{}, errNoMessage
 		}
 		return status.Message{}, fmt.Errorf("the server answers %s %s", m.Header.Get("Status"), m.Header.Get("Description"))
 	}
@@ -192,13 +204,13 @@ func (b *Broker) leaderGet(ctx context.Context, topic string, body []byte) (stat
 	case resp.Error != nil:
 		return status.Message{}, resp.Error
 	case resp.Message == nil:
-		return status.Message{}, errors.New("the server's answer holds no message")
+		return status.Message{}, errNoMessage
 	}
 	out := status.Message{Topic: topic, Seq: resp.Message.Seq, Subject: resp.Message.Subject, Time: resp.Message.Time}
-	var header nats.Header
-	if len(resp.Message.Header) > 0 {
-		if header, err = nats.DecodeHeadersMsg(resp.Message.Header); err != nil {
-			return out, fmt.Errorf("read headers of message %d: %w", out.Seq, err)
+	header := nats.Header{} // what is sound of it, as a pipeline gets it
+	for line := range headerLines(resp.Message.Header) {
+		if key, value, ok := cutHeader(line); ok {
+			header[string(key)] = append(header[string(key)], string(value))
 		}
 	}
 	setContent(&out, header, resp.Message.Data)

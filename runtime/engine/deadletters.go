@@ -86,19 +86,30 @@ func (d DeadLetters) Show(ctx context.Context, id uint64) (status.DeadLetter, er
 // record once its original is stored: a failure in between makes a duplicate
 // and never a loss. Every pipeline that reads the topic gets the event. It
 // takes the records with those ids, in that order, or, when there are none,
-// those that f chooses, oldest first, and returns how many it has redriven.
+// those that f chooses, oldest first, and returns how many it has redriven. A
+// record whose original no topic takes stays; the others go on, and the error
+// names it.
 func (d DeadLetters) Redrive(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error) {
+	const most = 10 // named in one error
+	var refused []error
 	n, err := d.forEach(ctx, ids, f, func(l status.DeadLetter) error {
 		out, err := original(&l)
-		if err != nil {
-			return err
+		if err == nil {
+			_, err = d.messages.Publish(ctx, l.SourceTopic, out)
 		}
-		if _, err := d.messages.Publish(ctx, l.SourceTopic, out); err != nil {
+		if no := new(event.RefusedError); errors.As(err, &no) {
+			refused = append(refused, fmt.Errorf("dead letter %d: %w", l.ID, err))
+			return errLeft
+		}
+		if err != nil {
 			return err
 		}
 		return d.messages.DeleteMessage(ctx, plan.DeadLetters, l.ID)
 	})
-	if err != nil {
+	if more := len(refused) - most; more > 0 {
+		refused = append(refused[:most], fmt.Errorf("and %d more that no topic takes", more))
+	}
+	if err = errors.Join(append(refused, err)...); err != nil {
 		return n, fmt.Errorf("redrive dead letters (%d done): %w", n, err)
 	}
 	return n, nil
@@ -116,8 +127,10 @@ func (d DeadLetters) Purge(ctx context.Context, ids []uint64, f status.DeadLette
 	return n, nil
 }
 
-// errEnough ends a walk.
-var errEnough = errors.New("enough")
+var (
+	errEnough = errors.New("enough")     // ends a walk
+	errLeft   = errors.New("left alone") // goes on without counting
+)
 
 // forEach calls do for the chosen dead letters that exist when it is called,
 // and returns for how many it succeeded.
@@ -128,6 +141,9 @@ func (d DeadLetters) forEach(ctx context.Context, ids []uint64, f status.DeadLet
 			l, err := d.Show(ctx, id)
 			if err == nil {
 				err = do(l)
+			}
+			if errors.Is(err, errLeft) {
+				continue
 			}
 			if err != nil {
 				return n, fmt.Errorf("dead letter %d: %w", id, err)
@@ -147,7 +163,9 @@ func (d DeadLetters) forEach(ctx context.Context, ids []uint64, f status.DeadLet
 		end = min(end, f.Before)
 	}
 	err = d.walk(ctx, f, topic.FirstSeq, end, func(l status.DeadLetter) error {
-		if err := do(l); err != nil {
+		if err := do(l); errors.Is(err, errLeft) {
+			return nil
+		} else if err != nil {
 			return fmt.Errorf("dead letter %d: %w", l.ID, err)
 		}
 		if n++; n == f.Limit {
@@ -227,7 +245,7 @@ func deadLetter(m *status.Message) status.DeadLetter {
 func isOwnHeader(key string) bool {
 	switch key {
 	case pipeline.HeaderCause, pipeline.HeaderDetail, pipeline.HeaderFault, pipeline.HeaderPlugin, pipeline.HeaderDigest, pipeline.HeaderAttempts,
-		pipeline.HeaderSourceTopic, pipeline.HeaderSourceSeq, pipeline.HeaderSourceSubject:
+		pipeline.HeaderSourceTopic, pipeline.HeaderSourceSeq, pipeline.HeaderSourceSubject, pipeline.HeaderLeftOut:
 		return true
 	}
 	return false

@@ -94,8 +94,22 @@ on_failure = "halt"
 
 func newReal(t *testing.T) *fixture {
 	t.Helper()
+	r := newFixture(t, "")
+	r.file("p", version(t, "v1"))
+	r.file("q", version(t, "v1"))
+	if err := r.Open(t.Context(), r.plan(realConfig)); err != nil {
+		t.Fatal(err)
+	}
+	r.state("one running", "two running")
+	return r
+}
+
+// newFixture returns one whose engine is not open. listen is the server's
+// address for other clients; "" is none.
+func newFixture(t *testing.T, listen string) *fixture {
+	t.Helper()
 	r := &fixture{t: t, dir: t.TempDir(), states: make(chan string, 100)}
-	r.broker = broker.New(broker.Config{StoreDir: filepath.Join(r.dir, "data")}, broker.Options{})
+	r.broker = broker.New(broker.Config{StoreDir: filepath.Join(r.dir, "data"), Listen: listen}, broker.Options{})
 	if err := r.broker.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -114,12 +128,6 @@ func newReal(t *testing.T) *fixture {
 			}
 		}
 	})
-	r.file("p", version(t, "v1"))
-	r.file("q", version(t, "v1"))
-	if err := r.Open(t.Context(), r.plan(realConfig)); err != nil {
-		t.Fatal(err)
-	}
-	r.state("one running", "two running")
 	return r
 }
 

@@ -48,6 +48,25 @@ func (b *Broker) ResetSource(ctx context.Context, pipeline, topic, to string) (u
 	return resetSource(ctx, b.js, b.nc, pipeline, topic, to)
 }
 
+// Behind returns how many events of its topic a pipeline has not been given
+// yet, and how many it was given and has not acknowledged. It may be called
+// while the pipeline runs, stands by in another process, or does not run; 0 and
+// 0 when it has never run.
+func (b *Broker) Behind(ctx context.Context, pipeline, topic string) (waiting, unacked uint64, err error) {
+	if b.js == nil {
+		return 0, 0, ErrClosed
+	}
+	cons, err := b.js.Consumer(ctx, topic, consumerName(pipeline)) // asks the server: the info is of now
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("look at the place of pipeline %q in topic %q: %w", pipeline, topic, err)
+	}
+	info := cons.CachedInfo()
+	return info.NumPending, uint64(max(info.NumAckPending, 0)), nil
+}
+
 func resetSource(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, pipeline, topic, to string) (uint64, error) {
 	seq, err := startSeq(ctx, js, nc, topic, to)
 	if err != nil {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -170,5 +171,39 @@ func (r *rig) awaitFloor(t *testing.T, topic string, seq uint64) {
 		if time.Now().After(limit) {
 			t.Fatalf("the server's ack floor is %+v, want %d", r.consumer(t, topic).AckFloor, seq)
 		}
+	}
+}
+
+func TestBehind(t *testing.T) {
+	r := newRig(t, nil)
+	r.stream(t, "in", nil)
+	b := &Broker{js: r.js}
+	want := func(waiting, unacked uint64) {
+		t.Helper()
+		w, u, err := b.Behind(t.Context(), "p", "in")
+		if err != nil || w+u != waiting+unacked || u > 0 && unacked == 0 {
+			t.Errorf("%d are waiting and %d are not acknowledged, want %d and %d: %v", w, u, waiting, unacked, err)
+		}
+	}
+	want(0, 0) // it has never run
+	out := r.sink(t, SinkConfig{Topics: []string{"in"}}, nil)
+	for i := range 3 {
+		add(t, out, 0, output("in.a", strconv.Itoa(i)))
+	}
+	if err := out.Close(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	s := r.source(t, SourceConfig{Topic: "in"})
+	events := take(t, s, 3, wide)
+	want(0, 3)
+	if err := s.Ack(events[1].Ack); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(0, 1)
+	if _, _, err := b.Behind(t.Context(), "p", "elsewhere"); err != nil {
+		t.Errorf("a topic that does not exist: %v", err)
 	}
 }

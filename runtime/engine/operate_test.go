@@ -32,6 +32,28 @@ func TestOperate(t *testing.T) {
 		}
 		w.wait("a", "1-l1")
 	})
+	t.Run("a paused pipeline says how many events have come since", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			w := twoPipelines(t)
+			w.send("in", "1")
+			synctest.Wait()
+			if err := w.engine.Pause(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			w.send("in", "2", "3")
+			synctest.Wait()
+			if p, _ := w.engine.Pipeline("a"); p.Lag != 2 {
+				t.Errorf("its lag is %d, want 2", p.Lag)
+			}
+			for _, p := range w.engine.Status(t.Context()).Pipelines {
+				if want := map[string]uint64{"a": 2, "b": 0}[p.Name]; p.Lag != want {
+					t.Errorf("the status gives %s a lag of %d, want %d", p.Name, p.Lag, want)
+				}
+			}
+			_ = w.engine.Close(t.Context())
+		})
+	})
 	t.Run("a paused pipeline takes a new version", func(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)
@@ -171,4 +193,11 @@ func TestStalled(t *testing.T) {
 		}
 		_ = w.engine.Close(t.Context())
 	})
+}
+
+// Behind counts all that is not acknowledged as given.
+func (w *world) Behind(_ context.Context, name, topic string) (waiting, unacked uint64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return 0, uint64(len(w.topics[topic])) - w.acked[name], nil
 }

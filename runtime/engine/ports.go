@@ -27,6 +27,7 @@ type dataPath interface {
 	OpenSource(ctx context.Context, cfg broker.SourceConfig) (pipeline.Source, error)
 	OpenSink(ctx context.Context, cfg broker.SinkConfig, confirmed func()) (pipeline.Sink, error)
 	ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error)
+	Behind(ctx context.Context, pipeline, topic string) (waiting, unacked uint64, err error)
 	Protect(pipelines ...string) error
 }
 
@@ -104,6 +105,10 @@ func (p brokerPath) OpenSink(ctx context.Context, cfg broker.SinkConfig, confirm
 
 func (p brokerPath) ResetSource(ctx context.Context, name, topic, to string) (uint64, error) {
 	return p.b.ResetSource(ctx, name, topic, to)
+}
+
+func (p brokerPath) Behind(ctx context.Context, name, topic string) (waiting, unacked uint64, err error) {
+	return p.b.Behind(ctx, name, topic)
 }
 
 func (p brokerPath) Protect(pipelines ...string) error { return p.b.Protect(pipelines...) }

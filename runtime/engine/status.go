@@ -18,7 +18,7 @@ const (
 	stalledAfter = 30 * time.Second
 	// slowRate is a rate, in events/s, that by itself explains such a pause.
 	slowRate = 0.1
-	// topicsTimeout bounds the one question that Status asks the broker.
+	// topicsTimeout bounds the questions that Status asks the broker.
 	topicsTimeout = 2 * time.Second
 )
 
@@ -48,8 +48,7 @@ func (e *Engine) Status(ctx context.Context) status.Status {
 	s.Plugins = e.Plugins(ctx)
 	now := time.Now()
 	for _, sup := range e.supervisors() {
-		ps := e.describe(sup, now)
-		ps.Lag = max(ps.Lag, waiting(&ps, sup.spec.Filter, s.Topics))
+		ps := e.describe(sup, e.behind(ctx, sup), now)
 		s.Pipelines = append(s.Pipelines, ps)
 		switch ps.State {
 		case status.StateRunning, status.StatePaused, status.StateStandby:
@@ -68,23 +67,19 @@ func problem(p *status.Pipeline) string {
 	return fmt.Sprintf("pipeline %q is %s: %s", p.Name, p.State, p.Reason)
 }
 
-// waiting estimates the lag of a pipeline that does not run, and so cannot
-// know of what has come since.
-func waiting(p *status.Pipeline, filter []string, topics []status.Topic) uint64 {
-	switch p.State {
-	case status.StateHalted, status.StateBackoff:
-	default:
-		return 0
+// behind asks the server how far a pipeline is behind its topic. What a pipeline
+// saw at its last fetch says nothing of what has come since, when it is paused,
+// at a limit or not running. Of a running one only what it was not given yet
+// counts here: it acknowledges what it has finished a little later.
+func (e *Engine) behind(ctx context.Context, s *supervisor) uint64 {
+	waiting, unacked, err := e.data.Behind(ctx, s.name, s.spec.From)
+	switch {
+	case err != nil:
+		return 0 // the topics, asked at the same place, say that the server does not answer
+	case s.isState(status.StateRunning):
+		return waiting
 	}
-	if p.AckedSeq == 0 || len(filter) > 0 {
-		return 0
-	}
-	for _, t := range topics {
-		if t.Name == p.From && t.LastSeq > p.AckedSeq {
-			return t.LastSeq - p.AckedSeq
-		}
-	}
-	return 0
+	return waiting + unacked
 }
 
 // Pipeline describes one pipeline; ErrNotFound when there is none of that name.
@@ -93,10 +88,14 @@ func (e *Engine) Pipeline(name string) (status.Pipeline, error) {
 	if err != nil {
 		return status.Pipeline{}, err
 	}
-	return e.describe(s, time.Now()), nil
+	ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
+	defer cancel()
+	return e.describe(s, e.behind(ctx, s), time.Now()), nil
 }
 
-func (e *Engine) describe(s *supervisor, now time.Time) status.Pipeline {
+// describe says what s does; behind is how many events the server knows that it
+// has not finished.
+func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pipeline {
 	s.mu.Lock()
 	p := status.Pipeline{
 		Name: s.name, State: s.mu.state, Reason: s.mu.reason, From: s.spec.From, Stages: stageNames(s.spec.Stages),
@@ -115,7 +114,7 @@ func (e *Engine) describe(s *supervisor, now time.Time) status.Pipeline {
 	}
 	p.In, p.Out, p.Dropped, p.Retried, p.DeadLettered = st.In, st.Out, st.Dropped, st.Retried, st.DeadLettered
 	p.Faults, p.Backpressure = st.Faults, st.Backpressure
-	p.InFlight, p.InFlightBytes, p.Lag, p.AckedSeq = st.InFlight, st.InFlightBytes, st.Lag, st.AckedSeq
+	p.InFlight, p.InFlightBytes, p.Lag, p.AckedSeq = st.InFlight, st.InFlightBytes, max(st.Lag, behind), st.AckedSeq
 	if p.State == status.StateRunning && p.Lag > 0 && e.stalled(s, now) {
 		p.State = status.StateStalled
 		since := time.Unix(0, s.progress.Load())

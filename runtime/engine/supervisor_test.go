@@ -285,7 +285,7 @@ func TestSupervisor(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			e := &Engine{}
-			if st := e.describe(p.supervisor, time.Now()); st.In != 2 || st.AckedSeq != 7 || st.Restarts != 1 {
+			if st := e.describe(p.supervisor, 0, time.Now()); st.In != 2 || st.AckedSeq != 7 || st.Restarts != 1 {
 				t.Errorf("got %+v", st)
 			}
 			_ = p.stop(t.Context())

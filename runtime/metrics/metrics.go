@@ -60,7 +60,7 @@ func New() *Metrics {
 	f.publishedEvents = m.counter("wasmill_events_published_total", "Outputs a pipeline has handed to a topic.", topic)
 	f.publishedBytes = m.counter("wasmill_published_bytes_total", "Bytes (subject, headers, payload) a pipeline has handed to a topic.", topic)
 
-	f.in = m.counter("wasmill_events_in_total", "Events a stage has been given, retries included.", stage)
+	f.in = m.counter("wasmill_events_in_total", "Events a stage has answered for, retries included.", stage)
 	f.out = m.counter("wasmill_events_out_total", "Events a stage has emitted.", stage)
 	f.dropped = m.counter("wasmill_events_dropped_total", "Events a stage has dropped.", stage)
 	f.retried = m.counter("wasmill_events_retried_total", "Events a stage will see again.", stage)

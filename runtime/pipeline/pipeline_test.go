@@ -132,7 +132,10 @@ func TestOutcomes(t *testing.T) {
 			return nil
 		}
 		src := newSource(numbers(10)...)
-		r := start(t, testConfig(), src, each(f))
+		var answered atomic.Int64
+		r := start(t, testConfig(), src, each(f), func(d *Deps, _ *sinkLog) {
+			d.Listener.Stage = func(_, _, _ string, c event.Counts) { answered.Add(int64(c.In)) }
+		})
 		time.Sleep(5 * time.Second) // the bubble's clock
 		synctest.Wait()
 		if err := r.drain(); err != nil {
@@ -162,6 +165,9 @@ func TestOutcomes(t *testing.T) {
 		s := r.Stats()
 		if s.Dropped != 2 || s.DeadLettered != 2 || s.Retried != 4 || s.Out != 6 || s.In != 10 || s.InFlight != 0 {
 			t.Errorf("stats: %+v", s)
+		}
+		if n := answered.Load(); n != 10+2+2 {
+			t.Errorf("the stage answered for %d events, want every attempt of 4 and 7", n)
 		}
 		if seen["4"] != 3 || seen["7"] != 3 || seen["5"] != 1 {
 			t.Errorf("calls per event: %v", seen)

@@ -216,6 +216,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 			continue
 		}
 		if o := st.res.Outcomes; len(o) == 1 && o[0].Code == abi.CodeRetry {
+			r.count(st, event.Counts{In: 1})
 			why = failure{kind: abi.FaultHandlerError, cause: string(o[0].Reason)}
 			delay = time.Duration(o[0].Delay) * time.Millisecond
 			continue

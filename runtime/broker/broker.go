@@ -7,6 +7,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,7 @@ type Broker struct {
 	cfg      Config
 	log      *slog.Logger
 	listener event.Listener
+	owner    string // this process in the leases of an external server
 
 	// Set by Open, constant until Close has returned.
 	embedded *embedded // nil with an external server
@@ -58,7 +60,7 @@ type Broker struct {
 
 // New returns a broker for cfg. It does no I/O.
 func New(cfg Config, opts Options) *Broker {
-	b := &Broker{cfg: cfg.withDefaults(), log: opts.Log, listener: opts.Listener.WithDefaults()}
+	b := &Broker{cfg: cfg.withDefaults(), log: opts.Log, listener: opts.Listener.WithDefaults(), owner: rand.Text()}
 	b.life, b.end = context.WithCancel(context.Background())
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +29,9 @@ const (
 // sequence and takes over once it has not moved for leaseTTL, measured by its
 // own monotonic clock from when it saw it: no two clocks are compared. The
 // owner counts from before it sent its last successful renewal and gives up
-// leaseRenew earlier than anybody can take over.
+// leaseRenew earlier than anybody can take over. A process that gave up because
+// the server was away takes its own record again at once: it has stopped the
+// pipeline, and the expected sequence says that nobody else has begun.
 type Lease struct {
 	b        *Broker // nil when embedded
 	pipeline string
@@ -46,7 +47,7 @@ type Lease struct {
 }
 
 type leaseRecord struct {
-	Owner string `json:"owner"` // "" when released; one token an acquisition
+	Owner string `json:"owner"` // "" when released; one token a process
 	Host  string `json:"host,omitempty"`
 	PID   int    `json:"pid,omitempty"`
 }
@@ -71,7 +72,7 @@ func (b *Broker) AcquireLease(ctx context.Context, pipeline string) (*Lease, err
 		return nil, err
 	}
 	host, _ := os.Hostname() // only shown to people
-	l.b, l.record = b, leaseRecord{Owner: rand.Text(), Host: host, PID: os.Getpid()}
+	l.b, l.record = b, leaseRecord{Owner: b.owner, Host: host, PID: os.Getpid()}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -207,8 +208,8 @@ func pause(ctx context.Context, d time.Duration, hints <-chan struct{}) error {
 // renew keeps the record ours until ctx ends; it closes lost when it cannot.
 func (l *Lease) renew(ctx context.Context, last time.Time) {
 	t := l.b.cfg.timing
-	tick := time.NewTicker(t.leaseRenew)
-	defer tick.Stop()
+	next := time.NewTimer(t.leaseRenew)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -216,16 +217,20 @@ func (l *Lease) renew(ctx context.Context, last time.Time) {
 				close(l.lost)
 			}
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
 		deadline := last.Add(t.leaseTTL - t.leaseRenew)
 		sent := time.Now()
-		attempt, cancel := context.WithDeadline(ctx, earlier(deadline, sent.Add(t.leaseRenew)))
+		// A server that restarts answers nothing of what it got before: several
+		// short attempts find it sooner than one long.
+		attempt, cancel := context.WithDeadline(ctx, earlier(deadline, sent.Add(t.leaseRenew/2)))
 		ok, err := l.write(attempt, l.record)
 		cancel()
+		next.Reset(t.leaseRenew / 8)
 		switch {
 		case ok:
 			last = sent
+			next.Reset(t.leaseRenew)
 			continue
 		case ctx.Err() != nil:
 			continue

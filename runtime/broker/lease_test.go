@@ -172,6 +172,21 @@ func TestLease(t *testing.T) {
 		takesOver(t, next)
 	})
 
+	t.Run("that ran out is taken again at once by its own process, and by another only when it is old enough", func(t *testing.T) {
+		s := natsServer(t)
+		slow := fast(s.ClientURL())
+		slow.timing.leaseTTL = time.Hour
+		one, two := open(t, slow), open(t, slow)
+		first := acquire(t, one, "alerts")
+		first.stop() // as after an outage: nothing is renewed and nothing released
+		<-first.ended
+		other := standBy(t, testContext(t), two, "alerts")
+		waits(t, other, 300*time.Millisecond)
+		again := takesOver(t, standBy(t, testContext(t), one, "alerts"))
+		again.Release(t.Context())
+		takesOver(t, other)
+	})
+
 	t.Run("is lost when somebody else writes it", func(t *testing.T) {
 		s := natsServer(t)
 		b := open(t, fast(s.ClientURL()))

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/status"
 )
 
@@ -85,8 +86,10 @@ func TestOperate(t *testing.T) {
 	t.Run("a reset to nowhere is refused and the pipeline goes on", func(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)
-		if _, err := w.engine.Reset(t.Context(), "a", "nowhere"); err == nil {
-			t.Error("no error")
+		for _, to := range []string{"nowhere", "2026-01-01T00:00:00Z"} { // refused by its form, and by the broker
+			if _, err := w.engine.Reset(t.Context(), "a", to); err == nil || errors.Is(err, broker.ErrBadStart) != (to == "nowhere") {
+				t.Errorf("%s: %v", to, err)
+			}
 		}
 		w.send("in", "1")
 		w.wait("a", "1-l1")
@@ -158,6 +161,23 @@ outputs = { more = { topic = "b", subject = "b.y" } }`, 1))); err != nil {
 			}
 		}
 	})
+}
+
+// A full disk stops every topic at once, also when nothing waits in any of them.
+func TestServerThatStoresNothingIsNotReady(t *testing.T) {
+	t.Parallel()
+	w := twoPipelines(t)
+	w.state("a", status.StateRunning)
+	w.state("b", status.StateRunning)
+	if st := w.engine.Status(t.Context()); !st.Ready {
+		t.Fatalf("not ready before: %q", st.Problems)
+	}
+	w.mu.Lock()
+	w.broken = errors.New("the disk is full")
+	w.mu.Unlock()
+	if st := w.engine.Status(t.Context()); st.Ready || len(st.Problems) != 1 || st.Problems[0] != "the disk is full" {
+		t.Errorf("ready %t, problems %q", st.Ready, st.Problems)
+	}
 }
 
 func TestStalled(t *testing.T) {

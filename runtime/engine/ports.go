@@ -17,6 +17,7 @@ import (
 // topicStore keeps the topics.
 type topicStore interface {
 	Describe() status.Server
+	Healthy() error // why topics cannot be used now
 	EnsureTopic(ctx context.Context, cfg broker.TopicConfig) error
 	Topics(ctx context.Context) ([]status.Topic, error)
 }

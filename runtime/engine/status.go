@@ -40,8 +40,13 @@ func (e *Engine) Status(ctx context.Context) status.Status {
 	s.Config = p.File
 	ctx, cancel := context.WithTimeout(ctx, topicsTimeout)
 	defer cancel()
+	// A full disk stops every topic, and no pipeline may have noticed it yet.
+	broken := e.topics.Healthy()
+	if broken != nil {
+		s.Problems = append(s.Problems, broken.Error())
+	}
 	topics, err := e.topics.Topics(ctx)
-	if err != nil {
+	if err != nil && broken == nil {
 		s.Problems = append(s.Problems, "the topics are not to be had: "+err.Error())
 	}
 	s.Topics = slices.DeleteFunc(topics, func(t status.Topic) bool { return p.Topic(t.Name) == nil })

@@ -263,6 +263,8 @@ func httpStatus(err error) int {
 	switch {
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, broker.ErrNotFound):
 		return http.StatusNotFound
+	case errors.Is(err, broker.ErrBadStart):
+		return http.StatusBadRequest
 	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby):
 		return http.StatusConflict
 	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed), errors.Is(err, reload.ErrClosed):

@@ -27,6 +27,9 @@ const (
 	startDone = "done"
 )
 
+// ErrBadStart means a place in a topic that is not well written.
+var ErrBadStart = errors.New("start")
+
 // OpenSource creates or updates the durable consumer of a pipeline, moves it
 // back behind the last acknowledged event, and connects to it. Only one process
 // may have the source of a pipeline open, see AcquireLease.
@@ -207,24 +210,38 @@ func sameConsumer(a, b jetstream.ConsumerConfig) bool {
 		a.Metadata[metaStart] == b.Metadata[metaStart] && slices.Equal(filters(a), filters(b))
 }
 
+// CheckStart says whether a place in a topic is well written: "all", "new",
+// "seq:N" or an RFC 3339 time. Its error is an ErrBadStart.
+func CheckStart(start string) error {
+	_, _, err := parseStart(start)
+	return err
+}
+
+// parseStart returns the sequence that start names, or else the time; neither
+// for "new".
+func parseStart(start string) (seq uint64, at time.Time, err error) {
+	switch n, ok := strings.CutPrefix(start, "seq:"); {
+	case start == "all" || start == "":
+		return 1, at, nil
+	case start == "new":
+		return 0, at, nil
+	case ok:
+		if seq, err = strconv.ParseUint(n, 10, 64); err != nil || seq == 0 {
+			return 0, at, fmt.Errorf("%w %q: a sequence is a number from 1", ErrBadStart, start)
+		}
+		return seq, at, nil
+	}
+	if at, err = time.Parse(time.RFC3339Nano, start); err != nil {
+		return 0, at, fmt.Errorf("%w %q: neither all, new, seq:N nor an RFC 3339 time", ErrBadStart, start)
+	}
+	return 0, at, nil
+}
+
 // startSeq resolves "all", "new", "seq:N" and RFC 3339 times to a sequence.
 func startSeq(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, topic, start string) (uint64, error) {
-	if start == "all" || start == "" {
-		return 1, nil
-	}
-	if n, ok := strings.CutPrefix(start, "seq:"); ok {
-		seq, err := strconv.ParseUint(n, 10, 64)
-		if err != nil || seq == 0 {
-			return 0, fmt.Errorf("start %q: a sequence is a number from 1", start)
-		}
-		return seq, nil
-	}
-	var at time.Time
-	if start != "new" {
-		var err error
-		if at, err = time.Parse(time.RFC3339Nano, start); err != nil {
-			return 0, fmt.Errorf("start %q: neither all, new, seq:N nor an RFC 3339 time", start)
-		}
+	seq, at, err := parseStart(start)
+	if err != nil || seq > 0 {
+		return seq, err
 	}
 	stream, err := js.Stream(ctx, topic)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/status"
 )
 
@@ -45,6 +46,9 @@ func (e *Engine) Reset(ctx context.Context, name, to string) (uint64, error) {
 	if s.isState(status.StateStandby) {
 		return 0, fmt.Errorf("reset pipeline %q: %w", name, ErrStandby)
 	}
+	if err := broker.CheckStart(to); err != nil { // before it stops for nothing
+		return 0, fmt.Errorf("reset pipeline %q: %w", name, err)
+	}
 	_ = s.stop(context.Background()) // the drain has a limit of its own
 	seq, err := e.data.ResetSource(ctx, name, s.spec.From, to)
 	if err == nil {
@@ -55,7 +59,7 @@ func (e *Engine) Reset(ctx context.Context, name, to string) (uint64, error) {
 		return seq, startErr
 	}
 	if err != nil {
-		return 0, fmt.Errorf("reset pipeline %q: %w", name, err)
+		return 0, err // names the pipeline
 	}
 	return seq, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 
@@ -74,7 +75,10 @@ func (a *app) load(file string) (*plan.Plan, error) {
 		if errors.As(err, &findings) {
 			return nil, err
 		}
-		return nil, fileError("read", file, err)
+		if err = fileError("read", file, err); file == defaultFile && exitCode(err) == exitInvalid {
+			err = fmt.Errorf("%w: name another one, or begin with \"wasmill new plugin NAME\"", err)
+		}
+		return nil, err
 	}
 	p, err := plan.From(cfg, file)
 	if err != nil {

@@ -57,7 +57,7 @@ func (a *app) dlqListCmd() *cobra.Command {
 					fmt.Sprintf("%s/%d", d.SourceTopic, d.SourceSeq), clip(clean(d.Cause), 80),
 				}
 			}
-			return a.table([]string{"ID", "AGE", "STAGE", "FAULT", "SOURCE", "CAUSE"}, rows)
+			return a.table([]string{"ID", "AGE", "PIPELINE/STAGE", "FAULT", "SOURCE", "CAUSE"}, rows)
 		},
 	}
 	filterFlags(c, &sel)

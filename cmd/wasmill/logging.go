@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -42,23 +42,34 @@ func logListener(log *slog.Logger) event.Listener {
 				return
 			}
 			log.Warn("an event went to the dead letters", "pipeline", pipeline, "stage", stage, "plugin", plugin,
-				"seq", seq, "fault", kind, "cause", cause, "not_logged_before", missed)
+				"seq", seq, "fault", kind, "cause", cause, "others_not_logged", missed)
 		},
 	}
 }
 
-// limiter lets one line a second through: a stream of poison must not become a
-// stream of log lines. dlq list and the metrics have them all.
+// logged is how many dead letters a second are logged.
+const logged = 10
+
+// limiter lets a few lines a second through: a stream of poison must not become
+// a stream of log lines. dlq list and the metrics have them all.
 type limiter struct {
-	next   atomic.Int64 // ns since the epoch
-	missed atomic.Int64
+	mu     sync.Mutex
+	end    time.Time // of the second at hand
+	left   int       // lines that it still lets through
+	missed int       // lines not let through since the last one that was
 }
 
-func (l *limiter) allow(now time.Time) (ok bool, missed int64) {
-	at := l.next.Load()
-	if now.UnixNano() < at || !l.next.CompareAndSwap(at, now.Add(time.Second).UnixNano()) {
-		l.missed.Add(1)
+func (l *limiter) allow(now time.Time) (ok bool, missed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !now.Before(l.end) {
+		l.end, l.left = now.Add(time.Second), logged
+	}
+	if l.left == 0 {
+		l.missed++
 		return false, 0
 	}
-	return true, l.missed.Swap(0)
+	l.left--
+	missed, l.missed = l.missed, 0
+	return true, missed
 }

@@ -16,16 +16,25 @@ import (
 
 func (a *app) pipelinesCmd() *cobra.Command {
 	return a.group("pipelines", "List, show, pause, resume and reset pipelines",
-		a.pipelinesListCmd(), a.pipelinesShowCmd(),
-		a.pipelineVerb("pause", "Stop a pipeline from fetching; what it holds is finished", "paused", (*admin.Client).Pause),
-		a.pipelineVerb("resume", "Let a paused or halted pipeline go on", "resumed", (*admin.Client).Resume),
-		a.pipelinesResetCmd(),
+		a.pipelinesListCmd(), a.named(pipelineNames, a.pipelinesShowCmd()),
+		a.named(pipelineNames, a.pipelineVerb("pause", "Stop a pipeline from fetching; what it holds is finished",
+			"Stop a pipeline from fetching; what it holds is finished. It stays paused until\n"+
+				"it is resumed or Wasmill starts again.", "paused", (*admin.Client).Pause)),
+		a.named(pipelineNames, a.pipelineVerb("resume", "Let a paused or halted pipeline go on", "", "resumed", (*admin.Client).Resume)),
+		a.named(pipelineNames, a.pipelinesResetCmd()),
 	)
 }
+
+// pipelineColumns explains the table of pipelines.
+const pipelineColumns = `LAG counts events of the topic that are not finished, IN those fetched and IN
+FLIGHT those held now. OUT counts what was published: one event can make several.
+DROPPED and RETRIED count events at each stage, DEAD the dead letters. IN and what
+follows it count since this process started.`
 
 func (a *app) pipelinesListCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List the pipelines", Args: exactly(),
+		Long: "List the pipelines.\n\n" + pipelineColumns,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cl, err := a.client()
 			if err != nil {
@@ -53,7 +62,7 @@ func (a *app) pipelinesShowCmd() *cobra.Command {
 			}
 			p, err := cl.Pipeline(c.Context(), args[0])
 			if err != nil {
-				return fmt.Errorf("pipelines show: %w", err)
+				return hinted(c.Context(), cl, pipelineNames, args[0], fmt.Errorf("pipelines show: %w", err))
 			}
 			if a.json() {
 				return a.printJSON(p)
@@ -101,9 +110,9 @@ func (a *app) printPipeline(p status.Pipeline) error {
 	)
 }
 
-func (a *app) pipelineVerb(verb, about, done string, call func(*admin.Client, context.Context, string) (status.Pipeline, error)) *cobra.Command {
+func (a *app) pipelineVerb(verb, about, more, done string, call func(*admin.Client, context.Context, string) (status.Pipeline, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: verb + " NAME", Short: about, Args: exactly("NAME"),
+		Use: verb + " NAME", Short: about, Long: more, Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.client()
 			if err != nil {
@@ -111,7 +120,7 @@ func (a *app) pipelineVerb(verb, about, done string, call func(*admin.Client, co
 			}
 			p, err := call(cl, c.Context(), args[0])
 			if err != nil {
-				return fmt.Errorf("pipelines %s: %w", verb, err)
+				return hinted(c.Context(), cl, pipelineNames, args[0], fmt.Errorf("pipelines %s: %w", verb, err))
 			}
 			if a.json() {
 				return a.printJSON(p)
@@ -144,7 +153,7 @@ func (a *app) pipelinesResetCmd() *cobra.Command {
 			}
 			done, err := cl.Reset(c.Context(), args[0], to)
 			if err != nil {
-				return fmt.Errorf("pipelines reset: %w", err)
+				return hinted(c.Context(), cl, pipelineNames, args[0], fmt.Errorf("pipelines reset: %w", err))
 			}
 			if a.json() {
 				return a.printJSON(done)

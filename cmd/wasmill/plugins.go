@@ -11,7 +11,7 @@ import (
 
 func (a *app) pluginsCmd() *cobra.Command {
 	return a.group("plugins", "List, inspect and roll back plugins",
-		a.pluginsListCmd(), a.pluginsInspectCmd(), a.pluginsHistoryCmd(), a.pluginsRollbackCmd())
+		a.pluginsListCmd(), a.pluginsInspectCmd(), a.named(pluginNames, a.pluginsHistoryCmd()), a.named(pluginNames, a.pluginsRollbackCmd()))
 }
 
 func (a *app) pluginsListCmd() *cobra.Command {
@@ -44,7 +44,7 @@ func (a *app) pluginsHistoryCmd() *cobra.Command {
 			}
 			p, err := cl.Plugin(c.Context(), args[0])
 			if err != nil {
-				return fmt.Errorf("plugins history: %w", err)
+				return hinted(c.Context(), cl, pluginNames, args[0], fmt.Errorf("plugins history: %w", err))
 			}
 			history := p.History
 			if len(history) == 0 {
@@ -68,6 +68,8 @@ func (a *app) pluginsHistoryCmd() *cobra.Command {
 func (a *app) pluginsRollbackCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "rollback NAME", Short: "Put the previous generation of a plugin back", Args: exactly("NAME"),
+		Long: "Put the previous generation of a plugin back. The module's file stays as it is:\n" +
+			"a change of it is taken, and so is the file as it is when Wasmill starts again.",
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.client()
 			if err != nil {
@@ -75,12 +77,12 @@ func (a *app) pluginsRollbackCmd() *cobra.Command {
 			}
 			g, err := cl.Rollback(c.Context(), args[0])
 			if err != nil {
-				return fmt.Errorf("plugins rollback: %w", err)
+				return hinted(c.Context(), cl, pluginNames, args[0], fmt.Errorf("plugins rollback: %w", err))
 			}
 			if a.json() {
 				return a.printJSON(g)
 			}
-			a.note("plugin %s runs %s again, as generation %d", args[0], short(g.Digest), g.Number)
+			a.note("plugin %s runs %s again, as generation %d, until its file changes or Wasmill starts again", args[0], short(g.Digest), g.Number)
 			return nil
 		},
 	}

@@ -109,7 +109,7 @@ func (a *app) publish(ctx context.Context, topic string, payloads []string, fl p
 	case err != nil && ctx.Err() != nil:
 		return &exitError{exitFailure, errors.New("topics publish: interrupted before the end of the input")}
 	case err != nil:
-		return fmt.Errorf("topics publish: %w", err)
+		return hinted(ctx, cl, topicNames, topic, fmt.Errorf("topics publish: %w", err))
 	}
 	return nil
 }
@@ -166,7 +166,11 @@ type publishing struct {
 // line says how far it is.
 func (p *publishing) line(topic string, total int64) string {
 	d := time.Since(p.begin)
-	s := fmt.Sprintf("%s messages, %s to topic %s in %s", count(p.done), size(p.bytes), topic, d.Round(time.Millisecond))
+	what := "messages"
+	if p.done == 1 {
+		what = "message"
+	}
+	s := fmt.Sprintf("%s %s, %s to topic %s in %s", count(p.done), what, size(p.bytes), topic, d.Round(time.Millisecond))
 	if d > 100*time.Millisecond {
 		s += fmt.Sprintf(", %s/s", count(int(float64(p.done)/d.Seconds())))
 	}

@@ -24,7 +24,10 @@ func (a *app) root() *cobra.Command {
 		Short: "Durable topics and sandboxed WebAssembly plugins in one binary",
 		Long: "Wasmill embeds a NATS JetStream server for durable topics and runs sandboxed\n" +
 			"WebAssembly plugins that filter, transform and re-emit events.\n\n" +
-			"Begin with \"wasmill quickstart\": it needs nothing but this binary.",
+			"Begin with \"wasmill quickstart\": it needs nothing but this binary.\n\n" +
+			"Exit codes: 0 done; 1 failed while running; 2 the input, the configuration or the\n" +
+			"usage is wrong; 3 the surroundings are: a port, the disk, a compiler, or nothing\n" +
+			"answers. Data goes to stdout, everything else to stderr.",
 		Args:                       a.noVerb,
 		RunE:                       a.help,
 		SilenceErrors:              true,
@@ -45,6 +48,10 @@ func (a *app) root() *cobra.Command {
 	f.StringVarP(&a.flags.output, "output", "o", "text", "`format` of what is printed: text or json")
 	f.StringVar(&a.flags.color, "color", "auto", "`when` to use colour: auto, always or never (NO_COLOR)")
 	root.SetFlagErrorFunc(flagError)
+	for name, values := range map[string][]string{"output": {"text", "json"}, "color": {"auto", "always", "never"}} {
+		// The only error is a flag that does not exist.
+		_ = root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
 
 	add := func(group string, cmds ...*cobra.Command) {
 		for _, c := range cmds {
@@ -78,7 +85,10 @@ func (a *app) noVerb(c *cobra.Command, args []string) error {
 	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
 		hint = fmt.Sprintf("did you mean %q?", s[0])
 	}
-	return invalid("%s: there is no verb %q: %s", strings.TrimPrefix(c.CommandPath(), "wasmill "), args[0], hint)
+	if !c.HasParent() {
+		return invalid("there is no verb %q: %s", args[0], hint)
+	}
+	return invalid("%s: there is no verb %q: %s", verbOf(c), args[0], hint)
 }
 
 // help is what a group does without a verb: the help goes to stderr, since

@@ -14,6 +14,7 @@ func (a *app) statusCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show server, topics, plugins and pipelines at a glance",
+		Long:  "Show server, topics, plugins and pipelines at a glance.\n\n" + pipelineColumns,
 		Args:  exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cl, err := a.client()
@@ -117,7 +118,16 @@ func (a *app) printPlugins(list []status.Plugin) error {
 			age(g.Loaded, time.Now()), size(g.Size), size(g.Memory),
 		}
 	}
-	return a.table([]string{"PLUGIN", "SOURCE", "PIPELINES", "GENERATION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "MEMORY"}, rows)
+	if err := a.table([]string{"PLUGIN", "SOURCE", "PIPELINES", "GENERATION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "MEMORY"}, rows); err != nil {
+		return err
+	}
+	for _, p := range list {
+		if len(p.History) > 0 && p.History[0].Number > p.Generation.Number {
+			g := p.History[0] // newer than the one in use: it did not make it
+			a.printf("%s generation %d of %s is %s: %s\n", a.paint(a.stdout, yellow, "note:"), g.Number, p.Name, g.State, clip(clean(g.Reason), 200))
+		}
+	}
+	return nil
 }
 
 func (a *app) printTopics(list []status.Topic) error {

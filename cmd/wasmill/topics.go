@@ -15,7 +15,7 @@ import (
 
 func (a *app) topicsCmd() *cobra.Command {
 	return a.group("topics", "List and show topics, publish to and read from them",
-		a.topicsListCmd(), a.topicsShowCmd(), a.topicsPublishCmd(), a.topicsTailCmd())
+		a.topicsListCmd(), a.named(topicNames, a.topicsShowCmd()), a.named(topicNames, a.topicsPublishCmd()), a.named(topicNames, a.topicsTailCmd()))
 }
 
 func (a *app) topicsListCmd() *cobra.Command {
@@ -48,7 +48,7 @@ func (a *app) topicsShowCmd() *cobra.Command {
 			}
 			t, err := cl.Topic(c.Context(), args[0])
 			if err != nil {
-				return fmt.Errorf("topics show: %w", err)
+				return hinted(c.Context(), cl, topicNames, args[0], fmt.Errorf("topics show: %w", err))
 			}
 			if a.json() {
 				return a.printJSON(t)
@@ -68,7 +68,7 @@ func (a *app) topicsShowCmd() *cobra.Command {
 				"bytes", size(t.Bytes),
 				"sequences", fmt.Sprintf("%d–%d", t.FirstSeq, t.LastSeq),
 				"last message", last,
-				"max age", t.MaxAge,
+				"max age", days(t.MaxAge),
 				"max bytes", maxBytes,
 				"replicas", fmt.Sprint(t.Replicas),
 				"consumers", fmt.Sprint(t.Consumers),
@@ -113,7 +113,7 @@ func (a *app) topicsTailCmd() *cobra.Command {
 				return errInterrupted
 			}
 			if err != nil {
-				return fmt.Errorf("topics tail: %w", err)
+				return hinted(c.Context(), cl, topicNames, args[0], fmt.Errorf("topics tail: %w", err))
 			}
 			return nil
 		},
@@ -125,6 +125,15 @@ func (a *app) topicsTailCmd() *cobra.Command {
 	f.BoolVar(&noFollow, "no-follow", false, "end when everything at hand is shown")
 	f.BoolVar(&payloadOnly, "payload", false, "print payloads only, one a line")
 	return c
+}
+
+// days writes a duration of whole days as the TOML file does.
+func days(s string) string {
+	const day = 24 * time.Hour
+	if d, err := time.ParseDuration(s); err == nil && d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return s
 }
 
 func (a *app) showMessage(m status.Message) error {

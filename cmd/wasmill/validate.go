@@ -14,12 +14,40 @@ import (
 
 // validation is what "validate -o json" prints.
 type validation struct {
-	File      string   `json:"file"`
-	Valid     bool     `json:"valid"`
-	Findings  []string `json:"findings"`
-	Topics    int      `json:"topics"`
-	Plugins   int      `json:"plugins"`
-	Pipelines int      `json:"pipelines"`
+	File      string    `json:"file"`
+	Valid     bool      `json:"valid"`
+	Findings  []finding `json:"findings"`
+	Topics    int       `json:"topics"`
+	Plugins   int       `json:"plugins"`
+	Pipelines int       `json:"pipelines"`
+}
+
+// finding is one thing that is wrong. What a plugin says when it is loaded has
+// no place and no code.
+type finding struct {
+	File       string `json:"file,omitempty"`
+	Line       int    `json:"line,omitempty"`
+	Column     int    `json:"column,omitempty"`
+	Code       string `json:"code,omitempty"`
+	Message    string `json:"message"`
+	Suggestion string `json:"suggestion,omitempty"`
+}
+
+func findingsOf(err error) []finding {
+	out := []finding{}
+	var list config.Findings
+	switch {
+	case err == nil:
+	case errors.As(err, &list):
+		for _, f := range list {
+			out = append(out, finding{f.File, f.Line, f.Col, f.Code, f.Message, f.Suggestion})
+		}
+	default:
+		for _, line := range lines(err) {
+			out = append(out, finding{Message: line})
+		}
+	}
+	return out
 }
 
 func (a *app) validateCmd() *cobra.Command {
@@ -36,10 +64,7 @@ func (a *app) validateCmd() *cobra.Command {
 			if err != nil && exitCode(err) != exitInvalid {
 				return err
 			}
-			out := validation{File: file, Valid: err == nil, Findings: []string{}}
-			if err != nil {
-				out.Findings = lines(err)
-			}
+			out := validation{File: file, Valid: err == nil, Findings: findingsOf(err)}
 			if p != nil {
 				out.Topics, out.Plugins, out.Pipelines = len(p.Topics), len(p.Plugins), len(p.Pipelines)
 			}
@@ -59,7 +84,7 @@ func (a *app) validateCmd() *cobra.Command {
 			case err != nil:
 				return &exitError{exitInvalid, err}
 			}
-			a.printf("%s is valid: %s, %s, %s\n", file, plural(out.Topics, "topic"), plural(out.Plugins, "plugin"), plural(out.Pipelines, "pipeline"))
+			a.printf("%s is valid: %s with dead-letters, %s, %s\n", file, plural(out.Topics, "topic"), plural(out.Plugins, "plugin"), plural(out.Pipelines, "pipeline"))
 			return nil
 		},
 	}

@@ -257,7 +257,8 @@ func (s *Server) routes() http.Handler {
 	handle("POST /api/v1/dead-letters/redrive", s.redrive)
 	handle("POST /api/v1/dead-letters/purge", s.purge)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s", r.Method, r.URL.Path))
+		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are /healthz, /readyz, /metrics and, under /api/v1/, status, topics, pipelines, plugins and dead-letters",
+			r.Method, r.URL.Path))
 	})
 	return mux
 }

@@ -72,7 +72,7 @@ func TestPublish(t *testing.T) {
 		{
 			name: "a topic with a pattern has no default",
 			req:  admin.PublishRequest{Topic: "quakes", Body: lines("a")},
-			err:  "topic quakes stores quakes.>: say with subject which one",
+			err:  "topic quakes stores quakes.>: say which subject (--subject, or the parameter subject)",
 		},
 		{
 			name: "the subject is filled from the line",

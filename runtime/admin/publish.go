@@ -159,7 +159,7 @@ func subjectFor(s, topic string, subjects []string) (publishSubject, error) {
 			return publishSubject{literals: subjects}, nil
 		}
 		return publishSubject{}, failure(http.StatusBadRequest,
-			"topic %s stores %s: say with subject which one", topic, strings.Join(subjects, " "))
+			"topic %s stores %s: say which subject (--subject, or the parameter subject)", topic, strings.Join(subjects, " "))
 	}
 	var p publishSubject
 	for rest := s; ; {

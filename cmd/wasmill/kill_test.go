@@ -165,6 +165,20 @@ func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) {
 		return strings.Contains(strings.ReplaceAll(string(body), " ", ""), fmt.Sprintf(`"acked_seq":%d,`, in[len(in)-1].seq))
 	})
 	out := readTopic(t, js, "out")
+	l.compare(t, in, out)
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("after SIGINT: %v\n%s", err, p.log)
+	}
+}
+
+// compare wants every acknowledged event in the input topic, for every event
+// there an output, and the first outputs of each key in the order of their
+// events. It returns how many outputs repeat another.
+func (l *ledger) compare(t *testing.T, in, out []message) (repeated int) {
+	t.Helper()
 	stored := map[string]bool{}
 	for _, m := range in {
 		stored[m.payload] = true
@@ -176,7 +190,7 @@ func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) {
 	}
 	outputs := map[uint64]int{}
 	last := map[string]uint64{}
-	reordered, repeated := 0, 0
+	reordered := 0
 	for _, m := range out {
 		topic, rest, _ := strings.Cut(m.source, "/")
 		num, nth, _ := strings.Cut(rest, "/")
@@ -203,12 +217,7 @@ func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) {
 	if lost > 0 || reordered > 0 {
 		t.Errorf("lost %d, out of order %d", lost, reordered)
 	}
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("after SIGINT: %v\n%s", err, p.log)
-	}
+	return repeated
 }
 
 type message struct {
@@ -254,6 +263,7 @@ func readTopic(t *testing.T, js jetstream.JetStream, topic string) []message {
 
 // ledger publishes events and notes those that were acknowledged.
 type ledger struct {
+	every time.Duration // between two events; 0 is as fast as can be
 	mu    sync.Mutex
 	acked map[string]bool
 }
@@ -284,8 +294,17 @@ func (l *ledger) publish(ctx context.Context, t *testing.T, url string) {
 		t.Error(err)
 		return
 	}
+	var pace <-chan time.Time
+	if l.every > 0 {
+		tick := time.NewTicker(l.every)
+		defer tick.Stop()
+		pace = tick.C
+	}
 	var wg sync.WaitGroup
 	for n := 0; ctx.Err() == nil; n++ {
+		if pace != nil {
+			<-pace
+		}
 		id := strconv.Itoa(n)
 		f, err := js.PublishAsync("in.k"+strconv.Itoa(n%16), []byte(id))
 		if err != nil {

@@ -28,6 +28,8 @@ build: ## Build bin/wasmill
 .PHONY: install
 install: ## Install wasmill into Go's bin directory
 	$(GO) install -trimpath -ldflags '$(LDFLAGS)' ./cmd/wasmill
+	@dir=$$($(GO) env GOBIN); dir=$${dir:-$$($(GO) env GOPATH | cut -d: -f1)/bin}; echo "installed $$dir/wasmill"; \
+	case ":$$PATH:" in *":$$dir:"*) ;; *) echo "put it on your PATH:  export PATH=\"$$dir:\$$PATH\"" ;; esac
 
 ##@ Work on it
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wasmill/wasmill/runtime/config"
 )
 
 // Every command in the README's sh blocks works as written, in one shell, in
@@ -68,6 +71,27 @@ func TestReadmeCommands(t *testing.T) {
 		}
 	}
 	t.Logf("%s", out)
+}
+
+// The pipeline that the README shows is one that validates.
+func TestReadmePipeline(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(readme), "\n```toml\n")
+	doc, _, ended := strings.Cut(after, "\n```")
+	if !ok || !ended {
+		t.Fatal("the README shows no pipeline")
+	}
+	file := filepath.Join(t.TempDir(), "wasmill.toml")
+	module := filepath.Join(filepath.Dir(file), "plugins", "strong.wasm")
+	if err := errors.Join(os.Mkdir(filepath.Dir(module), 0o750), os.WriteFile(module, nil, 0o600), os.WriteFile(file, []byte(doc), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(file); err != nil {
+		t.Error(err)
+	}
 }
 
 // runnable adds the waiting that a reader does by looking: a command in the

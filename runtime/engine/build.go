@@ -151,6 +151,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 					e.log.Warn("close a source", "pipeline", spec.Name, "error", err)
 				}
 			}
+			opened := &sinks{}
 			deps := pipeline.Deps{
 				Source:       source,
 				Budgets:      budgets(stages),
@@ -164,8 +165,12 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 						Pipeline: spec.Name, Partition: partition, Topics: sinkTopics(spec),
 						Window: event.Room{Events: windowEvents, Bytes: windowBytes},
 					}, confirmed)
-					if err != nil || !shared {
-						return sink, err
+					if err != nil {
+						return nil, err
+					}
+					opened.add(sink)
+					if !shared {
+						return sink, nil
 					}
 					return fencedSink{sink, fence}, nil
 				},
@@ -178,7 +183,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 				finish()
 				return nil, nil, err
 			}
-			return r, finish, nil
+			return explained{r, opened}, finish, nil
 		},
 	}
 }

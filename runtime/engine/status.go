@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/pipeline"
@@ -124,6 +125,11 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 		p.State = status.StateStalled
 		since := time.Unix(0, s.progress.Load())
 		p.Reason = fmt.Sprintf("nothing has finished for %s with %d events waiting", now.Sub(since).Round(time.Second), p.Lag)
+	}
+	if a != nil && (p.State == status.StateRunning || p.State == status.StateStalled) {
+		if why := a.trouble(); why != "" {
+			p.Reason = strings.TrimPrefix(p.Reason+"; outputs are not being stored: "+why, "; ")
+		}
 	}
 	return p
 }

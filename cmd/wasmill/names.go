@@ -54,6 +54,8 @@ func hinted(ctx context.Context, cl *admin.Client, of namesOf, name string, err 
 		return err
 	case near != "":
 		return fmt.Errorf("%w: did you mean %q?", err, near)
+	case len(names) == 1:
+		return fmt.Errorf("%w: there is only %s", err, names[0])
 	case len(names) > 0:
 		return fmt.Errorf("%w: there are %s", err, strings.Join(names, ", "))
 	}

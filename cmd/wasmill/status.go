@@ -124,7 +124,8 @@ func (a *app) printPlugins(list []status.Plugin) error {
 	for _, p := range list {
 		if len(p.History) > 0 && p.History[0].Number > p.Generation.Number {
 			g := p.History[0] // newer than the one in use: it did not make it
-			a.printf("%s generation %d of %s is %s: %s\n", a.paint(a.stdout, yellow, "note:"), g.Number, p.Name, g.State, clip(clean(g.Reason), 200))
+			a.printf("%s generation %d of %s was %s %s: %s\n",
+				a.paint(a.stdout, yellow, "note:"), g.Number, p.Name, g.State, age(g.Loaded, time.Now()), clip(clean(g.Reason), 200))
 		}
 	}
 	return nil

@@ -25,8 +25,12 @@ const (
 // out; when the topic refuses the rest, the headers go and the payload stays.
 func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) error {
 	st := r.stages[k]
-	if at < 0 {
-		return nil // made by the plugin without an event: there is nothing to keep
+	if at < 0 { // made by a plugin without an event: there is nothing to keep
+		r.count(st, event.Counts{Dropped: 1})
+		if why.kind == abi.FaultHandlerError { // all others have been reported
+			r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, why.kind, errors.New(why.cause))
+		}
+		return nil
 	}
 	e := &r.batch.events[at]
 	cfg := &r.p.cfg

@@ -82,3 +82,34 @@ func TestAFailureOnAnOutputWithoutAnEvent(t *testing.T) {
 		})
 	}
 }
+
+// What a plugin emits when it is closed may meet a stage that wants to see it
+// again later. A drain does not wait for that, and it is no failure either.
+func TestALastOutputThatWantsARetryDoesNotSpoilTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.Stages = []Stage{{Name: "a", Plugin: "a"}, {Name: "b", Plugin: "b"}}
+		src := newSource(numbers(3)...)
+		r := start(t, cfg, src, func(stage, _ int) (Processor, error) {
+			if stage == 0 {
+				return &funcProc{event: pass, final: func(w *abi.ResponseWriter) {
+					w.Output(&abi.Output{Source: abi.NoSource, Subject: []byte("out.x"), Payload: []byte("last")})
+				}}, nil
+			}
+			return &funcProc{event: func(e *abi.Event, w *abi.ResponseWriter, i uint32) error {
+				if string(e.Payload) == "last" {
+					w.Outcome(i, abi.CodeRetry, 0, "later")
+					return nil
+				}
+				return pass(e, w, i)
+			}}, nil
+		})
+		synctest.Wait()
+		if err := r.drain(); err != nil {
+			t.Error(err)
+		}
+		if got := src.ackedSeq(); got != 3 {
+			t.Errorf("acknowledged %d, want 3", got)
+		}
+	})
+}

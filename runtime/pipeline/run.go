@@ -200,7 +200,11 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		if delay <= 0 {
 			delay = r.backoff(attempt)
 		}
-		if err := r.sleep(ctx, k, delay); err != nil {
+		err := r.sleep(ctx, k, delay)
+		if errors.Is(err, errDraining) && at < 0 {
+			err = nil // no event will bring it back: it has its attempts now
+		}
+		if err != nil {
 			return err
 		}
 		attempt++

@@ -176,6 +176,9 @@ func (g *guest) open(doc []byte) *Fault {
 		return f
 	}
 	if code := int32(uint32(r)); code != 0 {
+		if g.out.flush(); g.out.lastLine() != "" { // the plugin says why
+			return g.failed(abi.FaultGuestError, "refused its configuration")
+		}
 		return g.failed(abi.FaultGuestError, "%s refused its configuration with code %d", abi.ExportOpen, code)
 	}
 	return nil

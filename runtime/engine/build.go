@@ -237,8 +237,8 @@ func (e *Engine) logState(name, state string, err error) {
 	case state == status.StateBackoff:
 		e.log.Warn("pipeline failed and will start again", "pipeline", name, "error", err)
 	case err != nil:
-		e.log.Warn("pipeline", "pipeline", name, "state", state, "error", err)
+		e.log.Warn("a pipeline changed its state", "pipeline", name, "state", state, "error", err)
 	default:
-		e.log.Info("pipeline", "pipeline", name, "state", state)
+		e.log.Info("a pipeline changed its state", "pipeline", name, "state", state)
 	}
 }

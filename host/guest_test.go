@@ -72,7 +72,7 @@ func TestGoGuest(t *testing.T) {
 	t.Run("refuses its configuration with a reason", func(t *testing.T) {
 		gen := load(t, goSpec(t, "refuse"))
 		_, err := gen.NewInstance(t.Context(), InstanceSpec{Pipeline: "p"})
-		wantFault(t, err, abi.FaultGuestError, "code -28: min_magnitude is missing")
+		wantFault(t, err, abi.FaultGuestError, "refused its configuration: min_magnitude is missing")
 	})
 	t.Run("panics with its Go stack, and goes on afresh", func(t *testing.T) {
 		i, res, err := run(t, goSpec(t, "panic"), 1)

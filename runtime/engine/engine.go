@@ -174,6 +174,7 @@ func (e *Engine) Open(ctx context.Context, p *plan.Plan) error {
 			return err
 		}
 	}
+	e.crew.start(e.watchStalls)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,14 +206,48 @@ func TestStalled(t *testing.T) {
 		if s := w.engine.Status(t.Context()); s.Ready || len(s.Problems) != 1 {
 			t.Errorf("ready %v, problems %q", s.Ready, s.Problems)
 		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := w.logged.with("pipeline=a state=stalled"); len(got) != 1 || !strings.Contains(got[0], "1 events waiting") {
+			t.Errorf("the log says %q", got)
+		}
 		w.change(func() { w.stuck["a"] = false })
 		w.send("in", "2")
 		synctest.Wait()
 		if p, _ := w.engine.Pipeline("a"); p.State != status.StateRunning || p.Lag != 0 {
 			t.Errorf("is %s with lag %d", p.State, p.Lag)
 		}
+		time.Sleep(stallLook)
+		synctest.Wait()
+		if got := w.logged.with("pipeline=a state=running"); len(got) != 2 {
+			t.Errorf("the log says %q", got)
+		}
 		_ = w.engine.Close(t.Context())
 	})
+}
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// with returns the lines that contain s.
+func (l *lines) with(s string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if strings.Contains(line, s) {
+			found = append(found, line)
+		}
+	}
+	return found
 }
 
 // Behind counts all that is not acknowledged as given.

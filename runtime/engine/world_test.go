@@ -55,6 +55,7 @@ type world struct {
 	reloads  []string
 	external bool
 	broken   error // of the server
+	logged   lines
 
 	// What a test may change before or while the engine runs.
 	ensure     func(broker.TopicConfig) error
@@ -78,10 +79,10 @@ func newWorld(t *testing.T) *world {
 		live: map[string]int{}, states: map[string][]string{}, stuck: map[string]bool{}, moved: make(chan struct{}),
 	}
 	e := &Engine{
-		topics: w, data: w, messages: w, loader: w,
+		topics: w, data: w, messages: w, loader: w, log: slog.New(slog.NewTextHandler(&w.logged, nil)),
 		newRunner: func(cfg pipeline.Config, deps pipeline.Deps) (runner, error) { return pipeline.New(cfg, deps) },
 		deps: Deps{
-			Log: slog.New(slog.DiscardHandler), Version: "test", DrainTimeout: 5 * time.Second, Probation: time.Minute,
+			Version: "test", DrainTimeout: 5 * time.Second, Probation: time.Minute,
 			ModuleDir: filepath.Join(w.dir, "modules"),
 			Listener: event.Listener{
 				PipelineState: func(name, state string, _ error) {

@@ -105,12 +105,6 @@ func (m *Metrics) counter(name, help string, labels []string) *prometheus.Counte
 	return v
 }
 
-func (m *Metrics) gauge(name, help string, labels []string) *prometheus.GaugeVec {
-	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-	m.registry.MustRegister(v)
-	return v
-}
-
 func (m *Metrics) histogram(name, help string, labels []string, buckets []float64) *prometheus.HistogramVec {
 	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	m.registry.MustRegister(v)

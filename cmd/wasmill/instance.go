@@ -142,7 +142,7 @@ func (a *app) openHost(ctx context.Context, log *slog.Logger) (*host.Host, error
 	}
 	h := host.New(host.Options{CacheDir: dir, Log: log})
 	if err := h.Open(ctx); err != nil {
-		return nil, environment("module cache: %w: name another directory with WASMILL_CACHE", err)
+		return nil, environment("module cache: %w; or name another directory with WASMILL_CACHE", err)
 	}
 	return h, nil
 }
@@ -158,7 +158,7 @@ func (a *app) cacheDir() (string, error) {
 	}
 	base, err := os.UserCacheDir() // $XDG_CACHE_HOME, or the system's place
 	if err != nil {
-		return "", environment("module cache: %w: name a directory with WASMILL_CACHE", err)
+		return "", environment("module cache: %w; name a directory with WASMILL_CACHE", err)
 	}
 	return filepath.Join(base, "wasmill", "modules"), nil
 }

@@ -138,6 +138,8 @@ func (s *supervisor) loop(ctx context.Context) {
 			delay = firstBackoff
 		}
 		switch {
+		case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+			s.set(status.StateStopped, nil) // that it was stopped is no failure
 		case ctx.Err() != nil:
 			s.set(status.StateStopped, err)
 		case errors.Is(err, errNotOwner):
@@ -167,7 +169,7 @@ func (s *supervisor) acquire(ctx context.Context) (lease, error) {
 	}
 	own, err := s.ops.lease(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("acquire the lease of pipeline %q: %w", s.name, err)
+		return nil, err // names the pipeline
 	}
 	return own, nil
 }

@@ -211,6 +211,29 @@ func TestSupervisor(t *testing.T) {
 			_ = p.stop(t.Context())
 		})
 	})
+	t.Run("one that is stopped while it stands by has not failed", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			var log []string
+			s := newSupervisor(plan.Pipeline{Name: "p"}, pipelineOps{
+				shared: true,
+				lease: func(ctx context.Context) (lease, error) {
+					<-ctx.Done()
+					return nil, fmt.Errorf("acquire: %w", ctx.Err())
+				},
+				report: func(state string, err error) { log = append(log, fmt.Sprint(state, " ", err)) },
+			}, nil)
+			s.start(t.Context())
+			synctest.Wait()
+			if err := s.stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if want := []string{"standby <nil>", "stopped <nil>"}; !slices.Equal(log, want) {
+				t.Errorf("got %q, want %q", log, want)
+			}
+		})
+	})
+
 	t.Run("a lost lease lets nothing through and goes back to standby", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {

@@ -109,18 +109,27 @@ func (r *run) forward(ctx context.Context, k int, events []abi.Event, origin []i
 	return r.stage(ctx, k+1, next.events, next.origin)
 }
 
-// merge returns the headers of src and o as one block. The block lives in
-// st.keep; when that grows, earlier blocks stay in the old array.
+// merge returns the headers of src, but for those that o sets anew, and o's as
+// one block. The block lives in st.keep; when that grows, earlier blocks stay in
+// the old array.
 func (st *stage) merge(src *abi.Event, o *abi.Output) ([]byte, uint32) {
 	if o.HeaderCount == 0 {
 		return src.Headers, src.HeaderCount
 	}
-	if src.HeaderCount == 0 {
-		return o.Headers, uint32(o.HeaderCount)
+	n, count := len(st.keep), uint32(o.HeaderCount)
+	for block := src.Headers; ; {
+		key, value, rest, ok := abi.NextHeader(block)
+		if !ok {
+			break
+		}
+		block = rest
+		if _, own := abi.FindHeader(o.Headers, asString(key)); !own {
+			st.keep = abi.AppendHeader(st.keep, asString(key), asString(value))
+			count++
+		}
 	}
-	n := len(st.keep)
-	st.keep = append(append(st.keep, src.Headers...), o.Headers...)
-	return st.keep[n:len(st.keep):len(st.keep)], src.HeaderCount + uint32(o.HeaderCount)
+	st.keep = append(st.keep, o.Headers...)
+	return st.keep[n:len(st.keep):len(st.keep)], count
 }
 
 // continueTrace adds the W3C trace context of src to o's own headers.

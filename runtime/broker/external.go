@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/url"
 	"os"
@@ -34,8 +35,12 @@ func (c Config) clientOptions() ([]nats.Option, error) {
 		opts = append(opts, nats.Token(c.Token))
 	}
 	if c.TLS.CA != "" {
-		if _, err := os.Stat(c.TLS.CA); err != nil {
+		pem, err := os.ReadFile(c.TLS.CA)
+		if err != nil {
 			return nil, envErrorf(err, "CA file %s cannot be read: %v; see server.tls.ca", c.TLS.CA, cause(err))
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return nil, envErrorf(nil, "CA file %s holds no certificate in PEM; see server.tls.ca", c.TLS.CA)
 		}
 		opts = append(opts, nats.RootCAs(c.TLS.CA))
 	}

@@ -107,7 +107,7 @@ func TestExternal(t *testing.T) {
 				}
 			})
 		}
-		for _, cfg := range []TLSConfig{{CA: "/nowhere/ca.pem"}, {CA: ok.CA, Cert: ok.Cert, Key: ok.CA}} {
+		for _, cfg := range []TLSConfig{{CA: "/nowhere/ca.pem"}, {CA: pki.path("client.key")}, {CA: ok.CA, Cert: ok.Cert, Key: ok.CA}} {
 			if msg := refused(t, Config{URL: s.ClientURL(), TLS: cfg}); !strings.Contains(msg, "server.tls") {
 				t.Error(msg)
 			}

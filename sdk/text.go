@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/wasmill/wasmill/sdk/abi"
 )
 
 // recovered turns a panic of the function that defers it into an error: the
@@ -19,7 +21,7 @@ func recovered(err *error) {
 // panicError returns the error for a recovered panic. The deferred function that
 // recovered calls it, while the stack of the panic is still there.
 func panicError(p any) error {
-	text := append([]byte("panic: "), panicText(p)...)
+	text := append([]byte(abi.PanicReason), panicText(p)...)
 	return errors.New(string(appendStack(text)))
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,11 +104,12 @@ func (t *trial) fallback(ctx context.Context, spec host.InstanceSpec) *instance 
 }
 
 // onTrial is an instance of a generation on probation. A batch that faults is
-// tried once more on a fresh instance. If that faults, too, it runs on the old
-// generation: when that succeeds, its result stands and the new one has a
-// strike; when it faults as well the event is to blame, and the fault goes to
-// the pipeline, which finds the event. After the last strike every batch runs
-// on the old generation until the engine has swapped it back.
+// tried once more on a fresh instance. If that faults, too, or if the handler
+// panicked on an event, it runs on the old generation: when that succeeds, its
+// result stands and the new one has a strike; when it fails as well the event is
+// to blame, and what the new one did stands: its result with the panic, or its
+// fault, for which the pipeline finds the event. After the last strike every
+// batch runs on the old generation until the engine has swapped it back.
 //
 // Results are valid until the next call, as those of any Processor.
 type onTrial struct {
@@ -116,6 +118,7 @@ type onTrial struct {
 	spec   host.InstanceSpec
 	report func(fault error, kind string) // of a strike; the pipeline does not see it
 	old    *instance                      // kept once the trial is lost
+	second abi.Result                     // of the old generation
 	copy   resultCopy
 }
 
@@ -130,28 +133,30 @@ func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.E
 	}
 	var fault error
 	if !p.trial.lost() {
-		// The second call runs on a fresh instance: the host throws away what faulted.
-		for range 2 {
-			if fault = p.instance.Process(ctx, h, events, res); faultKind(fault) == "" {
-				return fault
-			}
+		if fault = p.attempt(ctx, h, events, res); faultKind(fault) == "" {
+			return fault
 		}
 	}
 	old := p.trial.fallback(ctx, p.spec)
 	if old == nil {
 		if fault == nil { // struck out, and the way back is gone meanwhile
-			fault = p.instance.Process(ctx, h, events, res)
+			return p.instance.Process(ctx, h, events, res)
 		}
-		return fault
+		return stands(fault)
 	}
-	if err := old.Process(ctx, h, events, res); err != nil {
+	err := old.Process(ctx, h, events, &p.second)
+	if err == nil && faultKind(fault) == abi.FaultPanic {
+		err = panicIn(&p.second)
+	}
+	if err != nil {
 		old.Discard()
-		res.Reset()
 		if fault != nil && faultKind(err) != "" {
-			return fault // the event is to blame
+			return stands(fault) // the event is to blame
 		}
+		res.Reset()
 		return err
 	}
+	*res, p.second = p.second, *res
 	if fault != nil {
 		p.trial.strike(fault)
 		p.report(fault, faultKind(fault))
@@ -163,6 +168,48 @@ func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.E
 	p.copy.take(res)
 	old.Discard()
 	return nil
+}
+
+// attempt runs the batch on the new generation. It returns the fault that a
+// fresh instance repeats, or the panic of a handler, with which res stands.
+func (p *onTrial) attempt(ctx context.Context, h abi.BatchHeader, events []abi.Event, res *abi.Result) (fault error) {
+	// The second call runs on a fresh instance: the host throws away what faulted.
+	for range 2 {
+		if fault = p.instance.Process(ctx, h, events, res); fault == nil {
+			return panicIn(res)
+		}
+		if faultKind(fault) == "" {
+			return fault
+		}
+	}
+	return fault
+}
+
+// handlerPanic is the reason that a plugin gave with an event it panicked on.
+type handlerPanic string
+
+func (e handlerPanic) Error() string     { return string(e) }
+func (handlerPanic) FaultKind() string   { return abi.FaultPanic }
+func (handlerPanic) FaultDetail() string { return "" }
+
+// panicIn returns the first panic of a handler that res tells of, or nil.
+func panicIn(res *abi.Result) error {
+	for i := range res.Outcomes {
+		o := &res.Outcomes[i]
+		if o.Code == abi.CodeRetry && bytes.HasPrefix(o.Reason, []byte(abi.PanicReason)) {
+			return handlerPanic(o.Reason)
+		}
+	}
+	return nil
+}
+
+// stands is what a batch ends with when only the new generation's own answer is
+// left: the result after a panic, otherwise the fault.
+func stands(fault error) error {
+	if faultKind(fault) == abi.FaultPanic {
+		return nil
+	}
+	return fault
 }
 
 // Close ends the instance that processed last.

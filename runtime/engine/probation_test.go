@@ -35,6 +35,9 @@ func (s *script) NewInstance(context.Context, host.InstanceSpec) (pipeline.Proce
 	return &scripted{s: s}, nil
 }
 
+// errPanics is a step in which the handler panics on the first event.
+var errPanics = errors.New("handler panics")
+
 type scripted struct {
 	s   *script
 	buf [16]byte
@@ -48,6 +51,12 @@ func (i *scripted) Process(_ context.Context, _ abi.BatchHeader, _ []abi.Event, 
 	if len(i.s.steps) > 0 {
 		err := i.s.steps[0]
 		i.s.steps = i.s.steps[1:]
+		if errors.Is(err, errPanics) {
+			reason := []byte(abi.PanicReason + i.s.tag)
+			res.Outcomes = append(res.Outcomes, abi.Outcome{Code: abi.CodeRetry, Reason: reason})
+			res.Outputs = append(res.Outputs, abi.Output{Source: 1, Payload: reason})
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -146,6 +155,26 @@ func TestOnTrial(t *testing.T) {
 		if _, err := call(t, p); err == nil || err.Error() != "second" {
 			t.Errorf("the pipeline gets %v, want the fault of the new one", err)
 		}
+		if tr.strikes.Load() != 0 {
+			t.Errorf("%d strikes", tr.strikes.Load())
+		}
+	})
+	t.Run("a panic that the old one does not have is a strike", func(t *testing.T) {
+		t.Parallel()
+		fresh, old := &script{tag: "new", steps: []error{errPanics}}, &script{tag: "old"}
+		p, tr := onScripts(t, fresh, old)
+		want(t, p, "old")
+		if fresh.calls != 1 || tr.strikes.Load() != 1 {
+			t.Errorf("%d calls new, %d strikes", fresh.calls, tr.strikes.Load())
+		}
+		want(t, p, "new")
+	})
+	t.Run("an event on which the old one panics, too, follows the pipeline's retry", func(t *testing.T) {
+		t.Parallel()
+		fresh, old := &script{tag: "new", steps: []error{errPanics, errPanics}}, &script{tag: "old", steps: []error{errPanics, trap}}
+		p, tr := onScripts(t, fresh, old)
+		want(t, p, abi.PanicReason+"new")
+		want(t, p, abi.PanicReason+"new")
 		if tr.strikes.Load() != 0 {
 			t.Errorf("%d strikes", tr.strikes.Load())
 		}

@@ -27,7 +27,7 @@ func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) 
 	st := r.stages[k]
 	if at < 0 { // made by a plugin without an event: there is nothing to keep
 		r.count(st, event.Counts{Dropped: 1})
-		if why.kind == abi.FaultHandlerError { // all others have been reported
+		if why.kind == abi.FaultHandlerError || why.kind == abi.FaultPanic { // all others have been reported
 			r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, why.kind, errors.New(why.cause))
 		}
 		return nil

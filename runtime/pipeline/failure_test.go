@@ -113,3 +113,38 @@ func TestALastOutputThatWantsARetryDoesNotSpoilTheDrain(t *testing.T) {
 		}
 	})
 }
+
+// A panic that the SDK has caught fails its event alone, is told from an error
+// that the handler returns, and counts as a fault each time.
+func TestAPanicOfAHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, testConfig(), newSource("1", "2", "3"), each(func(e *abi.Event, w *abi.ResponseWriter, i uint32) error {
+			switch string(e.Payload) {
+			case "1":
+				w.Outcome(i, abi.CodeRetry, 0, abi.PanicReason+"boom; at main.f (main.go:12)")
+			case "2":
+				w.Outcome(i, abi.CodeRetry, 0, "an error")
+			default:
+				w.Pass(i, 0)
+			}
+			return nil
+		}))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := r.drain(); err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]string{}
+		for _, o := range r.log.all() {
+			if o.topic == 1 {
+				kinds[o.payload] = o.headers[HeaderFault]
+			}
+		}
+		if kinds["1"] != abi.FaultPanic || kinds["2"] != abi.FaultHandlerError {
+			t.Errorf("faults of the dead letters: %v", kinds)
+		}
+		if got := r.Stats().Faults; len(got) != 1 || got[abi.FaultPanic] != 3 {
+			t.Errorf("counted faults: %v, want a panic for each of 3 attempts", got)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -146,7 +147,7 @@ func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []in
 		}
 		next = upto
 		e, at := events[o.Index], origin[o.Index]
-		why := failure{kind: abi.FaultHandlerError, cause: string(o.Reason)}
+		why := r.failureIn(st, o)
 		var err error
 		if o.Code == abi.CodeRetry {
 			err = r.again(ctx, k, e, at, attempt, time.Duration(o.Delay)*time.Millisecond, why)
@@ -221,7 +222,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		}
 		if o := st.res.Outcomes; len(o) == 1 && o[0].Code == abi.CodeRetry {
 			r.count(st, event.Counts{In: 1})
-			why = failure{kind: abi.FaultHandlerError, cause: string(o[0].Reason)}
+			why = r.failureIn(st, &o[0])
 			delay = time.Duration(o[0].Delay) * time.Millisecond
 			continue
 		}
@@ -231,6 +232,18 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		why.cause = "the plugin asked for a retry"
 	}
 	return r.giveUp(ctx, k, at, attempt, why)
+}
+
+// failureIn is why the plugin itself cannot process an event now. A panic of its
+// handler counts as a fault, like those that end an instance.
+func (r *run) failureIn(st *stage, o *abi.Outcome) failure {
+	why := failure{kind: abi.FaultHandlerError, cause: string(o.Reason)}
+	if o.Code == abi.CodeRetry && strings.HasPrefix(why.cause, abi.PanicReason) {
+		why.kind = abi.FaultPanic
+		r.p.stats.fault(why.kind)
+		r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, why.kind, errors.New(why.cause))
+	}
+	return why
 }
 
 // backoff is the wait before the attempt after the given one.

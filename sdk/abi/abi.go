@@ -94,6 +94,10 @@ const (
 	CodeDeadLetter Code = 3
 )
 
+// PanicReason begins the reason of a CodeRetry outcome when the handler did not
+// ask for it but panicked: an SDK that goes on with the next event says so.
+const PanicReason = "panic: "
+
 // Flags of an output record.
 const (
 	// FlagPayloadRef: the payload is the source event's, by reference; the
@@ -117,6 +121,7 @@ const (
 	FaultBadResponse    = "bad_response"    // the response frame is malformed or breaks a limit
 	FaultRefusedSubject = "refused_subject" // an output's subject is not allowed where it should go
 	FaultHandlerError   = "handler_error"   // the plugin itself gave the event up (retries spent, dead-letter)
+	FaultPanic          = "panic"           // the handler panicked on the event, see PanicReason
 )
 
 // Sizes of the fixed parts of the frames, in bytes.

@@ -69,7 +69,8 @@ if "$wasmill" status >/dev/null 2>&1; then
   echo "another wasmill answers on the ports of this example: stop it first" >&2
   exit 3
 fi
-say "starting wasmill with wasmill.toml (log: $PWD/$log)"
+say "starting wasmill with wasmill.toml and an empty store (log: $PWD/$log)"
+rm -rf data
 set -m # a process group of its own: Ctrl-C is for this script, which then stops wasmill once
 "$wasmill" run >"$log" 2>&1 &
 pid=$!

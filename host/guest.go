@@ -37,7 +37,7 @@ type guest struct {
 
 // newGuest instantiates the module and initializes it, up to the point where
 // wasmill_open may be called. When it fails, everything is released.
-func (gen *Generation) newGuest(spec *InstanceSpec) (*guest, *Fault) {
+func (gen *Generation) newGuest(spec *InstanceSpec, log func(level int, line string)) (*guest, *Fault) {
 	mem, err := newMemory(gen.limit, &gen.memory)
 	if err != nil {
 		return nil, &Fault{Kind: abi.FaultOutOfMemory, Message: cut(err.Error(), maxMessage), Err: err}
@@ -45,9 +45,7 @@ func (gen *Generation) newGuest(spec *InstanceSpec) (*guest, *Fault) {
 	g := &guest{gen: gen, spec: spec, memory: mem}
 	g.clock = clock{start: time.Now(), real: gen.granted(abi.GrantClock)}
 	g.rand = rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", gen.digest, spec.Pipeline, spec.Partition)))
-	if log := gen.spec.Log; log != nil {
-		g.out.log = func(level int, line string) { log(spec.Pipeline, spec.Partition, level, line) }
-	}
+	g.out.log = log
 	g.ctx = context.WithValue(context.Background(), guestKey{}, g)
 	if f := g.start(); f != nil {
 		g.release()

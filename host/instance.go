@@ -31,6 +31,7 @@ type Instance struct {
 	retired   *guest // shut; mapped until the next call, since views of it may be read until then
 	used      atomic.Pointer[memory]
 	watch     watched
+	gate      *logGate // of all the instance logs
 	closed    bool
 	discarded bool
 }
@@ -55,11 +56,12 @@ func (gen *Generation) NewInstance(ctx context.Context, spec InstanceSpec) (*Ins
 		MaxPerEvent: gen.spec.Limits.MaxOutputs,
 	}}
 	i.watch.deadline = gen.spec.Limits.Deadline
-	i.watch.log = func(level int, line string) {
+	i.gate = newLogGate(func(level int, line string) {
 		if log := gen.spec.Log; log != nil {
 			log(spec.Pipeline, spec.Partition, level, line)
 		}
-	}
+	})
+	i.watch.log = i.gate.line
 	i.watch.over = &gen.overruns
 	gen.host.watchdog.add(&i.watch)
 	if err := i.fresh(ctx); err != nil {
@@ -95,7 +97,7 @@ func (i *Instance) fresh(ctx context.Context) error {
 	}
 	i.watch.enter()
 	defer i.watch.leave()
-	g, f := i.gen.newGuest(&i.spec)
+	g, f := i.gen.newGuest(&i.spec, i.gate.line)
 	if f != nil {
 		return f
 	}
@@ -149,6 +151,7 @@ func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.
 	f := i.guest.process(h, events, total, lim, res)
 	i.watch.leave()
 	i.guest.flushMetrics()
+	i.gate.settle(false)
 	if f != nil {
 		i.fail(res)
 		return f
@@ -207,6 +210,7 @@ func (i *Instance) Discard() {
 		return
 	}
 	i.closed, i.discarded = true, true
+	defer i.gate.settle(true)
 	i.gen.host.watchdog.remove(&i.watch)
 	i.unmap()
 	i.used.Store(nil)

@@ -179,7 +179,7 @@ func findField(target reflect.Value, name string) (reflect.Value, bool) {
 			if found, ok := findField(target.Field(i), name); ok {
 				return found, true
 			}
-		case tag == name, tag == "" && strings.EqualFold(f.Name, strings.ReplaceAll(name, "_", "")):
+		case tag != "" && tag == name, tag == "" && strings.EqualFold(f.Name, strings.ReplaceAll(name, "_", "")):
 			return target.Field(i), true
 		}
 	}

@@ -148,3 +148,53 @@ func TestAPanicOfAHandler(t *testing.T) {
 		}
 	})
 }
+
+// A swap that fails because the last outputs of the old instance cannot be
+// published ends the run; whoever waits for another swap is not left waiting.
+func TestAFailedSwapLeavesNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.OnFailure = "halt"
+		cfg.Stages = []Stage{{Name: "a", Plugin: "a"}, {Name: "b", Plugin: "b"}}
+		inCall, goOn := make(chan struct{}), make(chan struct{})
+		discarded := 0
+		r := start(t, cfg, newSource("1"), func(stage, _ int) (Processor, error) {
+			return &funcProc{
+				event: func(e *abi.Event, w *abi.ResponseWriter, i uint32) error {
+					switch {
+					case stage == 1 && string(e.Payload) == "last":
+						return &testFault{abi.FaultTrap, "trap"}
+					case stage == 0:
+						close(inCall)
+						<-goOn
+					}
+					return pass(e, w, i)
+				},
+				final: func(w *abi.ResponseWriter) {
+					if stage == 0 {
+						w.Output(&abi.Output{Source: abi.NoSource, Subject: []byte("out.x"), Payload: []byte("last")})
+					}
+				},
+			}, nil
+		})
+		<-inCall
+		results := make(chan error, 2)
+		for range 2 {
+			go func() {
+				results <- r.Swap(t.Context(), 0, func(int) (Processor, error) {
+					return &funcProc{event: pass, discarded: &discarded}, nil
+				})
+			}()
+			synctest.Wait()
+		}
+		close(goOn)
+		<-results
+		<-results
+		if err := <-r.done; !errors.Is(err, ErrHalted) {
+			t.Errorf("Run returned %v", err)
+		}
+		if discarded != 2 {
+			t.Errorf("%d new instances discarded, want both", discarded)
+		}
+	})
+}

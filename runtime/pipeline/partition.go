@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,8 @@ type partition struct {
 
 	swapMu sync.Mutex
 	swaps  []swap
+
+	swapping bool // a swap is being applied; of run's goroutine
 }
 
 // stage is one plugin instance and the buffers of its calls.
@@ -273,30 +276,41 @@ func (pt *partition) requestSwap(stage int, proc Processor) chan struct{} {
 	return done
 }
 
-// applySwaps switches the stages from min on that were asked for. Invariant A5:
-// it runs in the partition's goroutine, between two calls.
+// applySwaps switches the stages from min on that were asked for, in the order
+// of asking. Invariant A5: it runs in the partition's goroutine, between two
+// calls. The last outputs of an old instance may wait for a retry and come here
+// again: what is asked for meanwhile is next.
 func (pt *partition) applySwaps(ctx context.Context, minStage int) error {
-	pt.swapMu.Lock()
-	var due []swap
-	kept := pt.swaps[:0]
-	for _, s := range pt.swaps {
-		if s.stage >= minStage {
-			due = append(due, s)
-		} else {
-			kept = append(kept, s)
-		}
+	if pt.swapping {
+		return nil
 	}
-	pt.swaps = kept
-	pt.swapMu.Unlock()
-	for _, s := range due {
+	pt.swapping = true
+	defer func() { pt.swapping = false }()
+	for {
+		s, ok := pt.nextSwap(minStage)
+		if !ok {
+			return nil
+		}
 		err := pt.closeStage(ctx, s.stage, true)
 		pt.stages[s.stage].proc = s.proc
 		close(s.done)
 		if err != nil {
-			return err
+			return err // the others are refused when the partition ends
 		}
 	}
-	return nil
+}
+
+// nextSwap takes the oldest request for a stage from min on.
+func (pt *partition) nextSwap(minStage int) (swap, bool) {
+	pt.swapMu.Lock()
+	defer pt.swapMu.Unlock()
+	for i, s := range pt.swaps {
+		if s.stage >= minStage {
+			pt.swaps = slices.Delete(pt.swaps, i, i+1)
+			return s, true
+		}
+	}
+	return swap{}, false
 }
 
 // refuseSwaps frees the instances that came too late.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/config"
@@ -34,7 +35,7 @@ func (a *app) client() (*admin.Client, error) {
 	if url != "" && token != "" {
 		return admin.NewClient(url, token), nil
 	}
-	p, err := a.planAtHand()
+	at, file, err := a.adminAtHand()
 	if err != nil {
 		if url != "" && a.flags.config == "" {
 			return admin.NewClient(url, token), nil // the file is not needed to find it
@@ -42,28 +43,34 @@ func (a *app) client() (*admin.Client, error) {
 		return nil, err
 	}
 	if url == "" {
-		if url, err = adminURL(p); err != nil {
+		if url, err = adminURL(at, file); err != nil {
 			return nil, err
 		}
 	}
-	if p != nil && token == "" && p.Admin.Token != "" {
-		if token, err = p.Admin.Token.Resolve(p.Dir); err != nil {
+	if at != nil && token == "" && at.Token != "" {
+		if token, err = at.Token.Resolve(filepath.Dir(file)); err != nil {
 			return nil, invalid("admin token: %w: or give it with --token or WASMILL_ADMIN_TOKEN", err)
 		}
 	}
 	return admin.NewClient(url, token), nil
 }
 
-// planAtHand reads the TOML file at hand. Without one, and without --config,
-// there is no plan and no error.
-func (a *app) planAtHand() (*plan.Plan, error) {
-	file := a.file(nil)
+// adminAtHand reads the table [admin] of the TOML file at hand, and nothing
+// else of it: a running instance can be asked while the file is being changed
+// or a module is not built. Without a file, and without --config, there is no
+// table and no error.
+func (a *app) adminAtHand() (at *config.Admin, file string, err error) {
+	file = a.file(nil)
 	if a.flags.config == "" {
 		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-			return nil, nil
+			return nil, file, nil
 		}
 	}
-	return a.load(file)
+	table, err := config.LoadAdmin(file)
+	if err != nil {
+		return nil, file, readError(file, err)
+	}
+	return &table, file, nil
 }
 
 // load reads a TOML file and makes the plan of it. Warnings go to stderr; what
@@ -71,14 +78,7 @@ func (a *app) planAtHand() (*plan.Plan, error) {
 func (a *app) load(file string) (*plan.Plan, error) {
 	cfg, err := config.Load(file, a.builtinNames()...)
 	if err != nil {
-		var findings config.Findings
-		if errors.As(err, &findings) {
-			return nil, err
-		}
-		if err = fileError("read", file, err); file == defaultFile && exitCode(err) == exitInvalid {
-			err = fmt.Errorf("%w: name another one, or begin with \"wasmill new plugin NAME\"", err)
-		}
-		return nil, err
+		return nil, readError(file, err)
 	}
 	p, err := plan.From(cfg, file)
 	if err != nil {
@@ -90,20 +90,33 @@ func (a *app) load(file string) (*plan.Plan, error) {
 	return p, nil
 }
 
-// adminURL is where an instance of this plan can be reached from this machine.
-func adminURL(p *plan.Plan) (string, error) {
-	if p == nil {
+// readError says why a TOML file cannot be read; findings speak for themselves.
+func readError(file string, err error) error {
+	var findings config.Findings
+	if errors.As(err, &findings) {
+		return err
+	}
+	if err = fileError("read", file, err); file == defaultFile && exitCode(err) == exitInvalid {
+		err = fmt.Errorf("%w: name another one, or begin with \"wasmill new plugin NAME\"", err)
+	}
+	return err
+}
+
+// adminURL is where the instance whose table at of file is can be reached from
+// this machine.
+func adminURL(at *config.Admin, file string) (string, error) {
+	if at == nil {
 		return defaultAdmin, nil
 	}
-	if p.Admin.Listen == "" {
-		return "", invalid("%s: [admin] listen is \"\", so the instance cannot be reached: name it with --admin", p.File)
+	if at.Listen == nil || *at.Listen == "" {
+		return "", invalid("%s: [admin] listen is \"\", so the instance cannot be reached: name it with --admin", file)
 	}
-	host, port, err := net.SplitHostPort(p.Admin.Listen)
+	host, port, err := net.SplitHostPort(*at.Listen)
 	if err != nil {
-		return "", invalid("%s: [admin] listen %q is not host:port", p.File, p.Admin.Listen)
+		return "", invalid("%s: [admin] listen %q is not host:port", file, *at.Listen)
 	}
 	if port == "0" {
-		return "", invalid("%s: [admin] listen takes any free port: name the one it printed with --admin", p.File)
+		return "", invalid("%s: [admin] listen takes any free port: name the one it printed with --admin", file)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

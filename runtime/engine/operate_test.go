@@ -26,6 +26,7 @@ func TestOperate(t *testing.T) {
 		w.send("in", "1")
 		w.wait("b", "1-r1")
 		w.wait("a")
+		w.state("b", status.StateRunning) // its events flow a moment before it says so
 		if s := w.engine.Status(t.Context()); !s.Ready {
 			t.Errorf("problems %q", s.Problems)
 		}

@@ -11,6 +11,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -X main.version=$(VERSION)
 FUZZTIME ?= 10s
 PKGS     ?= ./...
+# CI tries what failed once more by itself and names what is flaky.
+GOTEST   := $(GO) run .ci/gotest/main.go $(if $(filter true,$(CI)),-again)
 
 # golangci-lint is pinned in a module file of its own and built by Go itself.
 LINT := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
@@ -36,11 +38,11 @@ install: ## Install wasmill into Go's bin directory
 .PHONY: test
 test: ## go vet and all tests; names what was skipped (PKGS=./host/... for less)
 	$(GO) vet $(PKGS)
-	$(GO) run .ci/gotest/main.go $(PKGS)
+	$(GOTEST) $(PKGS)
 
 .PHONY: race
 race: ## All tests under the race detector
-	$(GO) run .ci/gotest/main.go -race $(PKGS)
+	$(GOTEST) -race -timeout 30m $(PKGS)
 
 .PHONY: lint
 lint: ## golangci-lint and module hygiene

@@ -93,10 +93,12 @@ type victim struct {
 	log              *strings.Builder
 }
 
-func buildBinary(t *testing.T) string {
+// buildBinary builds the command, with further flags of go build if there are any.
+func buildBinary(t *testing.T, flags ...string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "wasmill")
-	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput() //nolint:gosec // the go command
+	args := append(append([]string{"build", "-o", bin}, flags...), ".")
+	out, err := exec.Command("go", args...).CombinedOutput() //nolint:gosec // the go command
 	if err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}

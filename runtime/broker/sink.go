@@ -280,7 +280,9 @@ func (s *Sink) fill(buf []byte, limit int, epoch uint64) (_ []byte, more bool) {
 		}
 		r, rest := g.runLocked(s, limit-len(buf), now)
 		s.mu.Unlock()
-		buf = r.encode(buf)
+		if buf = r.encode(buf); len(r.entries) > 0 {
+			event.Failpoint(event.FailPublish)
+		}
 		more = more || rest
 	}
 	return buf, more
@@ -312,6 +314,7 @@ func (s *Sink) deliver(m *wireMsg) {
 		return
 	}
 	if g := s.mu.topics[r.topic]; g.batch.open && bytes.Equal(g.batch.id, r.batch) {
+		event.Failpoint(event.FailConfirmed)
 		g.answerLocked(s, r.seq, m.header, m.payload)
 	}
 }

@@ -34,6 +34,7 @@ func (p *Pipeline) dispatch(ctx context.Context) error {
 		buf = events
 		sizes = sizesOf(sizes, events)
 		p.arrived(events, sizes, lag)
+		event.Failpoint(event.FailFetched)
 		if err := p.deliver(ctx, events, sizes, lag > 0, seed); err != nil {
 			return nil // as above; the events stay unacknowledged
 		}
@@ -168,6 +169,7 @@ func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []in
 			e.Attempt = 1
 			p.parts[part].queue.put(&e.Event, p.track.add(e.Seq, e.Ack), sizes[i])
 		}
+		event.Failpoint(event.FailAdmitted)
 		events, sizes = events[n:], sizes[n:]
 		last := len(events) == 0
 		for _, pt := range p.parts {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wasmill/wasmill/runtime/event"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -137,6 +138,7 @@ func (pt *partition) run(ctx context.Context) (err error) {
 			if err := pt.sink.Flush(); err != nil {
 				return fmt.Errorf("flush outputs: %w", err)
 			}
+			event.Failpoint(event.FailFlushed)
 			dirty = false
 		}
 		if ended {
@@ -160,6 +162,7 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
+	event.Failpoint(event.FailAdded)
 	copy(b.need, pt.pos)
 	pt.pendingMu.Lock()
 	pt.pending = append(pt.pending, b)
@@ -182,6 +185,7 @@ func (pt *partition) confirmed() {
 		pt.pending[n] = nil
 		pt.pending = pt.pending[:n]
 		pt.pendingMu.Unlock()
+		event.Failpoint(event.FailFinished)
 		pt.p.finished(b)
 		pt.recycle(b)
 	}

@@ -83,6 +83,7 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event) (fault, err
 	if gone := ctx.Err(); gone != nil {
 		return nil, gone // abandoned meanwhile: another run may own the events now
 	}
+	event.Failpoint(event.FailCalled)
 	if err == nil {
 		return nil, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	wt "github.com/wasmill/wasmill/host/wasmtest"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -232,11 +233,11 @@ func TestProcessAllocatesNothing(t *testing.T) {
 func TestSecrets(t *testing.T) {
 	// secret_get("key", 3, 512, 5), whose result becomes the batch's failure:
 	// -1000 - result, so that the fault shows it.
-	w := new(wasm)
-	get := w.importFunc(abi.ImportModule, abi.ImportSecretGet, i32+i32+i32+i32, i64)
-	w.data = []wasmData{{256, []byte("key")}}
-	w.plugin(parts{process: onData(i64const(-1000),
-		i32const(256), i32const(3), i32const(512), i32const(5), call(get), []byte{0x7d})})
+	w := new(wt.Module)
+	get := w.ImportFunc(abi.ImportModule, abi.ImportSecretGet, wt.I32+wt.I32+wt.I32+wt.I32, wt.I64)
+	w.Data(256, []byte("key"))
+	w.Plugin(wt.Plugin{Process: wt.OnData(wt.I64Const(-1000),
+		wt.I32Const(256), wt.I32Const(3), wt.I32Const(512), wt.I32Const(5), wt.Call(get), wt.Op(wt.OpI64Sub))})
 	for _, tc := range []struct {
 		name, value string
 		secrets     map[string]string
@@ -247,14 +248,14 @@ func TestSecrets(t *testing.T) {
 		{"one that is not there", "", map[string]string{"other": "x"}, -1000 + errnoNotExist},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, _, err := run(t, Spec{Module: w.bytes(), Grants: []string{abi.GrantSecret}, Secrets: tc.secrets}, 1)
+			_, _, err := run(t, Spec{Module: w.Bytes(), Grants: []string{abi.GrantSecret}, Secrets: tc.secrets}, 1)
 			wantFault(t, err, abi.FaultGuestError, fmt.Sprint("code ", tc.code))
 		})
 	}
 }
 
 func TestMetricDefinitions(t *testing.T) {
-	gen := load(t, Spec{Module: plugin(parts{})})
+	gen := load(t, Spec{Module: wt.NewPlugin(wt.Plugin{})})
 	g := start(t, gen).guest
 	for _, tc := range []struct {
 		name string

@@ -13,26 +13,27 @@ import (
 	"testing"
 	"testing/synctest"
 
+	wt "github.com/wasmill/wasmill/host/wasmtest"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
 func TestLoadRefuses(t *testing.T) {
-	valid := plugin(parts{})
-	noImports := func(edit func(w *wasm)) []byte {
-		w := new(wasm).plugin(parts{})
+	valid := wt.NewPlugin(wt.Plugin{})
+	noImports := func(edit func(w *wt.Module)) []byte {
+		w := new(wt.Module).Plugin(wt.Plugin{})
 		edit(w)
-		return w.bytes()
+		return w.Bytes()
 	}
 	importing := func(module, name, params, results string) []byte {
-		w := new(wasm)
-		w.importFunc(module, name, params, results)
-		return w.plugin(parts{}).bytes()
+		w := new(wt.Module)
+		w.ImportFunc(module, name, params, results)
+		return w.Plugin(wt.Plugin{}).Bytes()
 	}
 	importingKind := func(kind byte, desc []byte) []byte {
-		w := new(wasm)
-		w.plugin(parts{})
-		w.imports = append(w.imports, wasmImport{module: "env", name: "thing", kind: kind, desc: desc})
-		return w.bytes()
+		w := new(wt.Module)
+		w.Plugin(wt.Plugin{})
+		w.Imports = append(w.Imports, wt.Import{Module: "env", Name: "thing", Kind: kind, Desc: desc})
+		return w.Bytes()
 	}
 	for _, tc := range []struct {
 		name   string
@@ -52,38 +53,38 @@ func TestLoadRefuses(t *testing.T) {
 		{"a number of too many bytes", []byte("\x00asm\x01\x00\x00\x00\x01\xff\xff\xff\xff\xff\x01"), "too large"},
 		{"more types than bytes", []byte("\x00asm\x01\x00\x00\x00\x01\x05\xff\xff\xff\xff\x0f"), "entries in 0 bytes"},
 		{"a type that is no function", []byte("\x00asm\x01\x00\x00\x00\x01\x02\x01\x5f"), "type form 0x5f"},
-		{"a command", noImports(func(w *wasm) { w.exportFn(abi.ExportStart, "", "") }), "-buildmode=c-shared"},
-		{"no memory", noImports(func(w *wasm) { w.memory, w.exports, w.data = nil, w.exports[1:], nil }), "has no memory"},
-		{"a memory that is not exported", noImports(func(w *wasm) { w.exports = w.exports[1:] }), `does not export its memory as "memory"`},
+		{"a command", noImports(func(w *wt.Module) { w.ExportFunc(abi.ExportStart, "", "") }), "-buildmode=c-shared"},
+		{"no memory", noImports(func(w *wt.Module) { w.Memories, w.Exports, w.Datas = nil, w.Exports[1:], nil }), "has no memory"},
+		{"a memory that is not exported", noImports(func(w *wt.Module) { w.Without(abi.ExportMemory) }), `does not export its memory as "memory"`},
 		{"an imported memory", importingKind(kindMemory, []byte{0, 1}), "env.thing (memory)"},
 		{"an imported table", importingKind(kindTable, []byte{0x70, 0, 1}), "env.thing (table)"},
 		{"an imported global", importingKind(kindGlobal, []byte{0x7f, 0}), "env.thing (global)"},
 		{"an import of an unknown kind", importingKind(9, nil), "unknown kind 9"},
-		{"a 64-bit memory", plugin(parts{limits: []byte{4, 2}}), "wasm32"},
-		{"a shared memory", plugin(parts{limits: []byte{3, 2, 2}}), "threads are not supported"},
-		{"a memory above the limit", plugin(parts{limits: cat([]byte{0}, uleb(17))}), "needs 1088 KiB of memory to start, its limit is 1 MiB"},
-		{"a memory beyond all bounds", plugin(parts{limits: cat([]byte{0}, uleb(1<<31))}), "more than 4 GiB"},
-		{"a missing export", noImports(func(w *wasm) { w.exports = append(w.exports[:2:2], w.exports[3]) }), "does not export wasmill_buffer"},
-		{"another version of the ABI", noImports(func(w *wasm) {
-			w.exports = w.exports[:1]
-			w.exportFn("wasmill_abi_v2", "", i32, i32const(2<<16))
+		{"a 64-bit memory", wt.NewPlugin(wt.Plugin{Limits: []byte{4, 2}}), "wasm32"},
+		{"a shared memory", wt.NewPlugin(wt.Plugin{Limits: []byte{3, 2, 2}}), "threads are not supported"},
+		{"a memory above the limit", wt.NewPlugin(wt.Plugin{Limits: wt.Limits(17)}), "needs 1088 KiB of memory to start, its limit is 1 MiB"},
+		{"a memory beyond all bounds", wt.NewPlugin(wt.Plugin{Limits: wt.Limits(1 << 31)}), "more than 4 GiB"},
+		{"a missing export", noImports(func(w *wt.Module) { w.Without(abi.ExportBuffer) }), "does not export wasmill_buffer"},
+		{"another version of the ABI", noImports(func(w *wt.Module) {
+			w.Exports = w.Exports[:1]
+			w.ExportFunc("wasmill_abi_v2", "", wt.I32, wt.I32Const(2<<16))
 		}), "version 2 of the plugin ABI"},
-		{"an export that is not a function", noImports(func(w *wasm) { w.export(abi.ExportClose, kindMemory, 0) }), "exports wasmill_close as a memory"},
-		{"an export of no function", noImports(func(w *wasm) { w.export(abi.ExportClose, kindFunc, 99) }), "function 99, which does not exist"},
-		{"an export of another signature", noImports(func(w *wasm) {
-			w.exportFn(abi.ExportOpen, i32+i32, i64, i64const(0))
+		{"an export that is not a function", noImports(func(w *wt.Module) { w.Export(abi.ExportClose, kindMemory, 0) }), "exports wasmill_close as a memory"},
+		{"an export of no function", noImports(func(w *wt.Module) { w.Export(abi.ExportClose, kindFunc, 99) }), "function 99, which does not exist"},
+		{"an export of another signature", noImports(func(w *wt.Module) {
+			w.ExportFunc(abi.ExportOpen, wt.I32+wt.I32, wt.I64, wt.I64Const(0))
 		}), "exports wasmill_open as (i32, i32) -> i64; version 1 of the plugin ABI has (i32, i32) -> i32"},
-		{"an unknown import", importing("env", "abcdef", i32+f64, ""), "imports env.abcdef, which the host does not have"},
-		{"AssemblyScript's abort", importing("env", "abort", i32+i32+i32+i32, ""), "--use abort="},
+		{"an unknown import", importing("env", "abcdef", wt.I32+wt.F64, ""), "imports env.abcdef, which the host does not have"},
+		{"AssemblyScript's abort", importing("env", "abort", wt.I32+wt.I32+wt.I32+wt.I32, ""), "--use abort="},
 		{"an unknown import of our module", importing(abi.ImportModule, "launch_missiles", "", ""), "wasmill_v1.launch_missiles"},
-		{"an unknown function of WASI", importing(wasiModule, "fd_teleport", i32, i32), wasiModule + ".fd_teleport"},
-		{"the clock without a grant", importing(abi.ImportModule, abi.ImportNow, "", i64), `imports wasmill_v1.now, which needs the grant "clock"`},
-		{"randomness without a grant", importing(abi.ImportModule, abi.ImportRandom, i32+i32, ""), `grant "random"`},
-		{"secrets without a grant", importing(abi.ImportModule, abi.ImportSecretGet, i32+i32+i32+i32, i64), `grant "secret"`},
-		{"an import of another signature", importing(abi.ImportModule, abi.ImportLog, i32, ""), "imports wasmill_v1.log as (i32) -> (); the host has (i32, i32, i32) -> ()"},
-		{"a WASI import of another signature", importing(wasiModule, "fd_write", i64, i32), "the host has (i32, i32, i32, i32) -> i32"},
+		{"an unknown function of WASI", importing(wasiModule, "fd_teleport", wt.I32, wt.I32), wasiModule + ".fd_teleport"},
+		{"the clock without a grant", importing(abi.ImportModule, abi.ImportNow, "", wt.I64), `imports wasmill_v1.now, which needs the grant "clock"`},
+		{"randomness without a grant", importing(abi.ImportModule, abi.ImportRandom, wt.I32+wt.I32, ""), `grant "random"`},
+		{"secrets without a grant", importing(abi.ImportModule, abi.ImportSecretGet, wt.I32+wt.I32+wt.I32+wt.I32, wt.I64), `grant "secret"`},
+		{"an import of another signature", importing(abi.ImportModule, abi.ImportLog, wt.I32, ""), "imports wasmill_v1.log as (i32) -> (); the host has (i32, i32, i32) -> ()"},
+		{"a WASI import of another signature", importing(wasiModule, "fd_write", wt.I64, wt.I32), "the host has (i32, i32, i32, i32) -> i32"},
 		{"a name that is no text", importing("env", "\x1b[31m\xff\n", "", ""), "env.�[31m��"},
-		{"a body that is not valid code", plugin(parts{process: i32const(1)}), "is not a valid WebAssembly module"},
+		{"a body that is not valid code", wt.NewPlugin(wt.Plugin{Process: wt.I32Const(1)}), "is not a valid WebAssembly module"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := openHost(t, false)
@@ -99,11 +100,11 @@ func TestLoadRefuses(t *testing.T) {
 	}
 
 	t.Run("a list of unknown imports names five", func(t *testing.T) {
-		w := new(wasm)
+		w := new(wt.Module)
 		for _, name := range strings.Split("abcdefgh", "") {
-			w.importFunc("env", name, "", "")
+			w.ImportFunc("env", name, "", "")
 		}
-		_, err := openHost(t, false).Load(t.Context(), Spec{Name: "bad", Module: w.plugin(parts{}).bytes()})
+		_, err := openHost(t, false).Load(t.Context(), Spec{Name: "bad", Module: w.Plugin(wt.Plugin{}).Bytes()})
 		if err == nil || !strings.Contains(err.Error(), "env.a, env.b, env.c, env.d, env.e and 3 more") {
 			t.Error(err)
 		}
@@ -125,7 +126,7 @@ func TestLoadRefuses(t *testing.T) {
 func TestLoadRefusesFiles(t *testing.T) {
 	dir := t.TempDir()
 	huge := filepath.Join(dir, "huge.wasm")
-	if err := os.WriteFile(huge, plugin(parts{}), 0o600); err != nil {
+	if err := os.WriteFile(huge, wt.NewPlugin(wt.Plugin{}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(huge, maxModule+1); err != nil { // sparse
@@ -149,7 +150,7 @@ func TestLoadRefusesFiles(t *testing.T) {
 
 func TestLoad(t *testing.T) {
 	t.Run("a generation knows its digest, size and load time", func(t *testing.T) {
-		module := plugin(parts{})
+		module := wt.NewPlugin(wt.Plugin{})
 		gen := load(t, Spec{Module: module})
 		if len(gen.Digest()) != 64 || gen.Size() != len(module) || gen.LoadTime() <= 0 || gen.Memory() != 0 {
 			t.Errorf("digest %q, size %d, load time %s, memory %d", gen.Digest(), gen.Size(), gen.LoadTime(), gen.Memory())
@@ -157,18 +158,18 @@ func TestLoad(t *testing.T) {
 		load(t, Spec{Module: module, SHA256: strings.ToUpper(gen.Digest())}) // a pin in capitals
 	})
 	t.Run("granted imports are there", func(t *testing.T) {
-		w := new(wasm)
-		w.importFunc(abi.ImportModule, abi.ImportNow, "", i64)
-		w.importFunc(abi.ImportModule, abi.ImportRandom, i32+i32, "")
-		w.importFunc(abi.ImportModule, abi.ImportSecretGet, i32+i32+i32+i32, i64)
-		start(t, load(t, Spec{Module: w.plugin(parts{}).bytes(), Grants: []string{"secret", "clock", "random", "clock"}}))
+		w := new(wt.Module)
+		w.ImportFunc(abi.ImportModule, abi.ImportNow, "", wt.I64)
+		w.ImportFunc(abi.ImportModule, abi.ImportRandom, wt.I32+wt.I32, "")
+		w.ImportFunc(abi.ImportModule, abi.ImportSecretGet, wt.I32+wt.I32+wt.I32+wt.I32, wt.I64)
+		start(t, load(t, Spec{Module: w.Plugin(wt.Plugin{}).Bytes(), Grants: []string{"secret", "clock", "random", "clock"}}))
 	})
 	t.Run("loads of one module at once all succeed", func(t *testing.T) {
 		h := openHost(t, false)
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				gen, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{})})
+				gen, err := h.Load(t.Context(), Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{})})
 				if err != nil {
 					t.Error(err)
 					return
@@ -188,7 +189,7 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("generations of one module share its code, and one outlives the other", func(t *testing.T) {
 		h := openHost(t, false)
-		spec := Spec{Name: "test", Module: plugin(parts{process: onData(unreachable())})}
+		spec := Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(wt.Unreachable())})}
 		var gens []*Generation
 		for _, limit := range []int64{1 << 20, 2 << 20} {
 			spec.Limits.Memory = limit
@@ -216,7 +217,7 @@ func TestLoad(t *testing.T) {
 			if err := h.Open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{}), Config: []byte(config)}); err != nil {
+			if _, err := h.Load(t.Context(), Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{}), Config: []byte(config)}); err != nil {
 				t.Error(err)
 			}
 			if err := h.Close(t.Context()); err != nil {
@@ -232,7 +233,7 @@ func TestLoad(t *testing.T) {
 		cancel()
 		h := openHost(t, false)
 		h.compiling <- struct{}{} // another load is compiling
-		_, err := h.Load(ctx, Spec{Name: "test", Module: plugin(parts{})})
+		_, err := h.Load(ctx, Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{})})
 		<-h.compiling
 		var refused *LoadError
 		if !errors.Is(err, context.Canceled) || errors.As(err, &refused) {
@@ -241,7 +242,7 @@ func TestLoad(t *testing.T) {
 	})
 	t.Run("a closed host loads nothing", func(t *testing.T) {
 		h := New(Options{})
-		if _, err := h.Load(t.Context(), Spec{Module: plugin(parts{})}); !errors.Is(err, ErrClosed) {
+		if _, err := h.Load(t.Context(), Spec{Module: wt.NewPlugin(wt.Plugin{})}); !errors.Is(err, ErrClosed) {
 			t.Errorf("error is %v, want ErrClosed", err)
 		}
 		if err := h.Close(t.Context()); err != nil {
@@ -272,7 +273,7 @@ func TestCompileCache(t *testing.T) {
 		}
 		return list
 	}
-	spec := Spec{Name: "test", Module: plugin(parts{})}
+	spec := Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{})}
 
 	t.Run("its directory is private, and keeps what was compiled", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "a", "cache")
@@ -359,7 +360,7 @@ func TestCompileCache(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Run("a generation with an instance closes with the instance", func(t *testing.T) {
 		h := openHost(t, false)
-		gen, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{})})
+		gen, err := h.Load(t.Context(), Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{})})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -389,7 +390,7 @@ func TestClose(t *testing.T) {
 		if err := h.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		gen, err := h.Load(t.Context(), Spec{Name: "test", Module: plugin(parts{})})
+		gen, err := h.Load(t.Context(), Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{})})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,10 +428,10 @@ func TestCloseWaitsForACompilation(t *testing.T) {
 // FuzzInspect shows that the inspector survives any bytes, and that what it
 // lets pass never harms the compiler's caller.
 func FuzzInspect(f *testing.F) {
-	w := new(wasm)
-	w.importFunc(wasiModule, "fd_write", i32+i32+i32+i32, i32)
-	w.custom = 10
-	full := w.plugin(parts{}).bytes()
+	w := new(wt.Module)
+	w.ImportFunc(wasiModule, "fd_write", wt.I32+wt.I32+wt.I32+wt.I32, wt.I32)
+	w.Tail = wt.Custom("x", make([]byte, 10))
+	full := w.Plugin(wt.Plugin{}).Bytes()
 	f.Add(full)
 	for i := range full {
 		f.Add(full[:i])

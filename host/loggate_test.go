@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	wt "github.com/wasmill/wasmill/host/wasmtest"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -58,10 +59,10 @@ func TestLogGate(t *testing.T) {
 // Over all guests of an instance, and with the number when it ends.
 func TestAnInstanceThatFloodsItsLog(t *testing.T) {
 	r := &recorder{}
-	w := new(wasm)
-	log := w.importFunc(abi.ImportModule, abi.ImportLog, i32+i32+i32, "")
-	w.plugin(parts{process: onData(i32const(0), i32const(0), i32const(1), call(log), unreachable())})
-	i := start(t, load(t, Spec{Module: w.bytes(), Log: r.log}))
+	w := new(wt.Module)
+	log := w.ImportFunc(abi.ImportModule, abi.ImportLog, wt.I32+wt.I32+wt.I32, "")
+	w.Plugin(wt.Plugin{Process: wt.OnData(wt.I32Const(0), wt.I32Const(0), wt.I32Const(1), wt.Call(log), wt.Unreachable())})
+	i := start(t, load(t, Spec{Module: w.Bytes(), Log: r.log}))
 	const calls = 20 * logBurst
 	begin := time.Now()
 	for range calls {

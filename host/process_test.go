@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	wt "github.com/wasmill/wasmill/host/wasmtest"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -39,14 +40,14 @@ func outcome(index uint32, code byte, reasonLen uint16, reasonAt uint32) []byte 
 // answering is a plugin that answers its canary properly and every batch with
 // events with that response, said to be of n bytes at p.
 func answering(response []byte, p, n uint32) []byte {
-	const at = responseAt + 4096
-	w := new(wasm)
-	w.data = []wasmData{{at, response}}
-	return w.plugin(parts{process: onData(i64const(packed(p, n)))}).bytes()
+	const at = wt.FreeAt
+	w := new(wt.Module)
+	w.Data(at, response)
+	return w.Plugin(wt.Plugin{Process: wt.OnData(wt.Answer(p, n))}).Bytes()
 }
 
 func TestBadResponses(t *testing.T) {
-	const at = responseAt + 4096
+	const at = wt.FreeAt
 	const memory = 2 * wasmPage
 	whole := func(b []byte) func() []byte {
 		return func() []byte { return answering(b, at, uint32(len(b))) }
@@ -58,7 +59,7 @@ func TestBadResponses(t *testing.T) {
 		return whole(frame("WMR1", 24, uint32(len(out)/16), 0, uint32(24+len(out)), 0, out...))
 	}
 	pointing := func(p, n uint32) func() []byte {
-		return func() []byte { return answering(emptyResponse(), p, n) }
+		return func() []byte { return answering(wt.EmptyResponse(), p, n) }
 	}
 	for _, tc := range []struct {
 		name   string
@@ -141,9 +142,9 @@ func TestBadBuffers(t *testing.T) {
 		{"an address near 2^32", 0xfffffff8, abi.FaultBadResponse, "its memory ends at"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			gen := load(t, Spec{Module: plugin(parts{buffer: cat(
-				localGet(0), i32const(33), []byte{0x49}, // i32.lt_u: the canary is shorter
-				[]byte{0x04, 0x7f}, i32const(bufferAt), []byte{0x05}, i32const(tc.at), []byte{0x0b},
+			gen := load(t, Spec{Module: wt.NewPlugin(wt.Plugin{Buffer: wt.Cat(
+				wt.LocalGet(0), wt.I32Const(33), wt.Op(wt.OpI32LtU), // the canary is shorter
+				wt.IfElse(wt.I32, wt.I32Const(wt.BufferAt), wt.I32Const(tc.at)),
 			)})})
 			i := start(t, gen)
 			err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 10), &abi.Result{})
@@ -151,7 +152,7 @@ func TestBadBuffers(t *testing.T) {
 		})
 	}
 	t.Run("a batch larger than the memory limit never reaches the guest", func(t *testing.T) {
-		i := start(t, load(t, Spec{Module: plugin(parts{}), Limits: Limits{Memory: 128 << 10}}))
+		i := start(t, load(t, Spec{Module: wt.NewPlugin(wt.Plugin{}), Limits: Limits{Memory: 128 << 10}}))
 		err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 200<<10), &abi.Result{})
 		wantFault(t, err, abi.FaultOutOfMemory, "128 KiB")
 		if i.guest == nil {
@@ -162,54 +163,50 @@ func TestBadBuffers(t *testing.T) {
 
 func TestTraps(t *testing.T) {
 	t.Run("a trap carries the wasm stack trace", func(t *testing.T) {
-		_, _, err := run(t, Spec{Module: plugin(parts{process: onData(unreachable())})}, 1)
+		_, _, err := run(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(wt.Unreachable())})}, 1)
 		wantFault(t, err, abi.FaultTrap, "unreachable", "run_the_batch(i32,i32) i64")
 		if f := faultOf(t, err); f.Message != "unreachable" {
 			t.Errorf("message is %q", f.Message)
 		}
 	})
 	t.Run("a stack overflow", func(t *testing.T) {
-		w := new(wasm)
-		w.plugin(parts{})
-		f := len(w.imports) + len(w.funcs)
-		w.fn("", "", call(f))
-		for k := range w.funcs {
-			if w.funcs[k].sig == (signature{i32 + i32, i64}) {
-				w.funcs[k].body = onData(call(f), i64const(0))
-			}
-		}
-		_, _, err := run(t, Spec{Module: w.bytes()}, 1)
+		w := new(wt.Module)
+		w.Plugin(wt.Plugin{})
+		f := w.NextFunc()
+		w.Func("", "", wt.Call(f))
+		w.Define(w.Exported(abi.ExportProcess), wt.OnData(wt.Call(f), wt.I64Const(0)))
+		_, _, err := run(t, Spec{Module: w.Bytes()}, 1)
 		wantFault(t, err, abi.FaultTrap, "stack overflow")
 	})
 	t.Run("an exit names its code", func(t *testing.T) {
-		w := new(wasm)
-		exit := w.importFunc(wasiModule, "proc_exit", i32, "")
-		w.plugin(parts{process: onData(i32const(42), call(exit), i64const(0))})
-		i, res, err := run(t, Spec{Module: w.bytes()}, 1)
+		w := new(wt.Module)
+		exit := w.ImportFunc(wasiModule, "proc_exit", wt.I32, "")
+		w.Plugin(wt.Plugin{Process: wt.OnData(wt.I32Const(42), wt.Call(exit), wt.I64Const(0))})
+		i, res, err := run(t, Spec{Module: w.Bytes()}, 1)
 		wantFault(t, err, abi.FaultTrap, "the module exited with code 42")
 		if err := i.Process(t.Context(), abi.BatchHeader{}, nil, res); err != nil {
 			t.Errorf("the next batch, on a fresh guest: %v", err)
 		}
 	})
 	t.Run("a bad pointer to an import", func(t *testing.T) {
-		w := new(wasm)
-		log := w.importFunc(abi.ImportModule, abi.ImportLog, i32+i32+i32, "")
-		w.plugin(parts{process: onData(i32const(0), i32const(-1), i32const(-1), call(log), i64const(0))})
-		_, _, err := run(t, Spec{Module: w.bytes()}, 1)
+		w := new(wt.Module)
+		log := w.ImportFunc(abi.ImportModule, abi.ImportLog, wt.I32+wt.I32+wt.I32, "")
+		w.Plugin(wt.Plugin{Process: wt.OnData(wt.I32Const(0), wt.I32Const(-1), wt.I32Const(-1), wt.Call(log), wt.I64Const(0))})
+		_, _, err := run(t, Spec{Module: w.Bytes()}, 1)
 		wantFault(t, err, abi.FaultTrap, "wasmill_v1.log", "outside the plugin's memory")
 	})
 	t.Run("a failed batch", func(t *testing.T) {
-		_, _, err := run(t, Spec{Module: plugin(parts{process: onData(i64const(-5))})}, 1)
+		_, _, err := run(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(wt.I64Const(-5))})}, 1)
 		wantFault(t, err, abi.FaultGuestError, "wasmill_process failed with code -5")
 	})
 	t.Run("growth beyond the limit is told from other traps", func(t *testing.T) {
-		_, _, err := run(t, Spec{Module: plugin(parts{process: onData(
-			i32const(1000), memoryGrow(), drop(), unreachable())}), Limits: Limits{Memory: 1 << 20}}, 1)
+		_, _, err := run(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(
+			wt.I32Const(1000), wt.MemoryGrow(), wt.Drop(), wt.Unreachable())}), Limits: Limits{Memory: 1 << 20}}, 1)
 		wantFault(t, err, abi.FaultOutOfMemory, "memory limit of 1 MiB reached")
 	})
 	t.Run("growth up to the limit succeeds and is counted", func(t *testing.T) {
-		gen := load(t, Spec{Module: plugin(parts{process: onData(
-			i32const(14), memoryGrow(), drop(), i64const(packed(responseAt, 24)))}), Limits: Limits{Memory: 1 << 20}})
+		gen := load(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(
+			wt.I32Const(14), wt.MemoryGrow(), wt.Drop(), wt.Answer(wt.ResponseAt, 24))}), Limits: Limits{Memory: 1 << 20}})
 		i := start(t, gen)
 		if err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 1), &abi.Result{}); err != nil {
 			t.Fatal(err)
@@ -223,13 +220,13 @@ func TestTraps(t *testing.T) {
 		}
 	})
 	t.Run("a buffer that grows the memory is written where it is then", func(t *testing.T) {
-		w := new(wasm)
-		w.plugin(parts{
-			buffer:  cat(i32const(1), memoryGrow(), []byte{0x41}, sleb(16), []byte{0x74}), // the old size << 16
-			process: onData(cat(localGet(0), []byte{0x29, 3, 40, 0x50, 0x04, 0x40, 0x00, 0x0b}), i64const(packed(responseAt, 24))),
+		w := new(wt.Module)
+		w.Plugin(wt.Plugin{
+			Buffer:  wt.Cat(wt.I32Const(1), wt.MemoryGrow(), wt.I32Const(16), wt.Op(wt.OpI32Shl)), // the old size << 16
+			Process: wt.OnData(wt.LocalGet(0), wt.Mem(wt.OpI64Load, 40), wt.Op(wt.OpI64Eqz), wt.If(wt.NoResult, wt.Unreachable()), wt.Answer(wt.ResponseAt, 24)),
 		})
 		// The process traps when the sequence of the first event reads as zero.
-		_, _, err := run(t, Spec{Module: w.bytes()}, 1)
+		_, _, err := run(t, Spec{Module: w.Bytes()}, 1)
 		if err != nil {
 			t.Error(err)
 		}
@@ -255,48 +252,48 @@ func TestStart(t *testing.T) {
 		}
 	}
 	t.Run("an initializer that traps", func(t *testing.T) {
-		fail(t, Spec{Module: plugin(parts{initialize: unreachable()})}, abi.FaultTrap, "unreachable")
+		fail(t, Spec{Module: wt.NewPlugin(wt.Plugin{Initialize: wt.Unreachable()})}, abi.FaultTrap, "unreachable")
 	})
 	t.Run("a start function that traps", func(t *testing.T) {
-		w := new(wasm).plugin(parts{})
-		w.start = w.fn("", "", unreachable()) + 1
-		fail(t, Spec{Module: w.bytes()}, abi.FaultTrap, "unreachable")
+		w := new(wt.Module).Plugin(wt.Plugin{})
+		w.StartAt(w.Func("", "", wt.Unreachable()))
+		fail(t, Spec{Module: w.Bytes()}, abi.FaultTrap, "unreachable")
 	})
 	t.Run("a start function that exits with success", func(t *testing.T) {
-		w := new(wasm)
-		exit := w.importFunc(wasiModule, "proc_exit", i32, "")
-		w.plugin(parts{})
-		w.start = w.fn("", "", i32const(0), call(exit)) + 1
-		fail(t, Spec{Module: w.bytes()}, abi.FaultTrap, "exited with code 0")
+		w := new(wt.Module)
+		exit := w.ImportFunc(wasiModule, "proc_exit", wt.I32, "")
+		w.Plugin(wt.Plugin{})
+		w.StartAt(w.Func("", "", wt.I32Const(0), wt.Call(exit)))
+		fail(t, Spec{Module: w.Bytes()}, abi.FaultTrap, "exited with code 0")
 	})
 	t.Run("data outside of the memory", func(t *testing.T) {
-		w := new(wasm).plugin(parts{})
-		w.data = append(w.data, wasmData{0x7fffffff, []byte("x")})
-		fail(t, Spec{Module: w.bytes()}, abi.FaultTrap, "out of bounds")
+		w := new(wt.Module).Plugin(wt.Plugin{})
+		w.Data(0x7fffffff, []byte("x"))
+		fail(t, Spec{Module: w.Bytes()}, abi.FaultTrap, "out of bounds")
 	})
 	t.Run("another major version of the ABI", func(t *testing.T) {
-		fail(t, Spec{Module: plugin(parts{version: i32const(2<<16 | 7)})}, abi.FaultBadResponse, "version 2.7")
+		fail(t, Spec{Module: wt.NewPlugin(wt.Plugin{Version: wt.I32Const(2<<16 | 7)})}, abi.FaultBadResponse, "version 2.7")
 	})
 	t.Run("a later minor version is welcome", func(t *testing.T) {
-		start(t, load(t, Spec{Module: plugin(parts{version: i32const(1<<16 | 7)})}))
+		start(t, load(t, Spec{Module: wt.NewPlugin(wt.Plugin{Version: wt.I32Const(1<<16 | 7)})}))
 	})
 	t.Run("an open that refuses", func(t *testing.T) {
-		fail(t, Spec{Module: plugin(parts{open: i32const(-28)})}, abi.FaultGuestError, "wasmill_open refused its configuration with code -28")
+		fail(t, Spec{Module: wt.NewPlugin(wt.Plugin{Open: wt.I32Const(-28)})}, abi.FaultGuestError, "wasmill_open refused its configuration with code -28")
 	})
 	t.Run("an open that traps", func(t *testing.T) {
-		fail(t, Spec{Module: plugin(parts{open: unreachable()})}, abi.FaultTrap, "unreachable")
+		fail(t, Spec{Module: wt.NewPlugin(wt.Plugin{Open: wt.Unreachable()})}, abi.FaultTrap, "unreachable")
 	})
 	t.Run("a canary that is not answered", func(t *testing.T) {
-		fail(t, Spec{Module: plugin(parts{process: i64const(-1)})}, abi.FaultGuestError, "code -1")
+		fail(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.I64Const(-1)})}, abi.FaultGuestError, "code -1")
 	})
 	t.Run("a canary that is answered with an output", func(t *testing.T) {
 		var w abi.ResponseWriter
 		w.Reset()
 		w.Pass(0, 0)
-		fail(t, Spec{Module: plugin(parts{response: w.Bytes()})}, abi.FaultBadResponse)
+		fail(t, Spec{Module: wt.NewPlugin(wt.Plugin{Response: w.Bytes()})}, abi.FaultBadResponse)
 	})
 	t.Run("a configuration that is no JSON", func(t *testing.T) {
-		gen := load(t, Spec{Module: plugin(parts{}), Config: []byte("{")})
+		gen := load(t, Spec{Module: wt.NewPlugin(wt.Plugin{}), Config: []byte("{")})
 		if _, err := gen.NewInstance(t.Context(), InstanceSpec{}); err == nil || gen.instances() != 0 {
 			t.Errorf("error is %v", err)
 		}
@@ -305,12 +302,12 @@ func TestStart(t *testing.T) {
 
 func TestFreshGuest(t *testing.T) {
 	// A plugin that counts its batches at address 16 and traps in the third.
-	count := cat(
-		i32const(16), i32const(16), []byte{0x28, 2, 0}, i32const(1), []byte{0x6a, 0x36, 2, 0}, // count++
-		i32const(16), []byte{0x28, 2, 0}, i32const(3), []byte{0x46, 0x04, 0x40, 0x00, 0x0b}, // if count == 3, trap
-		i64const(packed(responseAt, 24)),
+	count := wt.Cat(
+		wt.I32Const(16), wt.I32Const(16), wt.Mem(wt.OpI32Load, 0), wt.I32Const(1), wt.Op(wt.OpI32Add), wt.Mem(wt.OpI32Store, 0), // count++
+		wt.I32Const(16), wt.Mem(wt.OpI32Load, 0), wt.I32Const(3), wt.Op(wt.OpI32Eq), wt.If(wt.NoResult, wt.Unreachable()), // if count == 3, trap
+		wt.Answer(wt.ResponseAt, 24),
 	)
-	gen := load(t, Spec{Module: plugin(parts{process: onData(count)})})
+	gen := load(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(count)})})
 	i := start(t, gen)
 	for round := range 3 {
 		for batch := range 3 {
@@ -341,7 +338,7 @@ func TestViews(t *testing.T) {
 		w.Output(&abi.Output{Source: 2, ID: 1, Subject: []byte("s"), Key: []byte("k"), Headers: abi.AppendHeader(nil, "h", "v"), HeaderCount: 1, Payload: []byte("p")})
 		w.Outcome(1, abi.CodeDeadLetter, 0, "because")
 		b := w.Bytes()
-		_, res, err := run(t, Spec{Module: answering(b, responseAt+4096, uint32(len(b)))}, 3)
+		_, res, err := run(t, Spec{Module: answering(b, wt.FreeAt, uint32(len(b)))}, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,10 +353,10 @@ func TestViews(t *testing.T) {
 		}
 	})
 	t.Run("they last until the next call, even over Close", func(t *testing.T) {
-		w := new(wasm)
-		w.data = []wasmData{{responseAt + 4096, response}}
-		last := i64const(packed(responseAt+4096, uint32(len(response))))
-		i := start(t, load(t, Spec{Module: w.plugin(parts{process: onData(last)}).bytes()}))
+		w := new(wt.Module)
+		w.Data(wt.FreeAt, response)
+		last := wt.Answer(wt.FreeAt, uint32(len(response)))
+		i := start(t, load(t, Spec{Module: w.Plugin(wt.Plugin{Process: wt.OnData(last)}).Bytes()}))
 		res := &abi.Result{}
 		if err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 1), res); err != nil {
 			t.Fatal(err)
@@ -369,7 +366,7 @@ func TestViews(t *testing.T) {
 		}
 	})
 	t.Run("a fault leaves the memory mapped until the next call", func(t *testing.T) {
-		i := start(t, load(t, Spec{Module: plugin(parts{process: onData(unreachable())})}))
+		i := start(t, load(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(wt.Unreachable())})}))
 		view := i.guest.view
 		b, _ := view.Read(0, 8)
 		err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 1), &abi.Result{})
@@ -390,12 +387,12 @@ func TestInstanceClose(t *testing.T) {
 	w.Output(&abi.Output{Source: abi.NoSource, Payload: []byte("bye")})
 	bye := w.Bytes()
 	module := func(shut []byte) []byte {
-		m := new(wasm)
-		m.data = []wasmData{{responseAt + 4096, bye}}
-		return m.plugin(parts{shut: shut}).bytes()
+		m := new(wt.Module)
+		m.Data(wt.FreeAt, bye)
+		return m.Plugin(wt.Plugin{Close: shut}).Bytes()
 	}
 	t.Run("the last outputs come back", func(t *testing.T) {
-		i := start(t, load(t, Spec{Module: module(i64const(packed(responseAt+4096, uint32(len(bye)))))}))
+		i := start(t, load(t, Spec{Module: module(wt.Answer(wt.FreeAt, uint32(len(bye))))}))
 		res := &abi.Result{}
 		if err := i.Close(t.Context(), res); err != nil {
 			t.Fatal(err)
@@ -413,22 +410,22 @@ func TestInstanceClose(t *testing.T) {
 		i.Discard()
 	})
 	t.Run("a close that traps is a fault", func(t *testing.T) {
-		i := start(t, load(t, Spec{Module: module(unreachable())}))
+		i := start(t, load(t, Spec{Module: module(wt.Unreachable())}))
 		wantFault(t, i.Close(t.Context(), &abi.Result{}), abi.FaultTrap)
 	})
 	t.Run("a close that answers badly is a fault", func(t *testing.T) {
-		i := start(t, load(t, Spec{Module: module(i64const(packed(1<<30, 24)))}))
+		i := start(t, load(t, Spec{Module: module(wt.Answer(1<<30, 24))}))
 		wantFault(t, i.Close(t.Context(), &abi.Result{}), abi.FaultBadResponse, "wasmill_close")
 	})
 	t.Run("after a fault there is nobody to close", func(t *testing.T) {
-		i, res, err := run(t, Spec{Module: plugin(parts{process: onData(unreachable()), shut: unreachable()})}, 1)
+		i, res, err := run(t, Spec{Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(wt.Unreachable()), Close: wt.Unreachable()})}, 1)
 		wantFault(t, err, abi.FaultTrap)
 		if err := i.Close(t.Context(), res); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("a plugin without wasmill_close just ends", func(t *testing.T) {
-		i := start(t, load(t, Spec{Module: plugin(parts{})}))
+		i := start(t, load(t, Spec{Module: wt.NewPlugin(wt.Plugin{})}))
 		if err := i.Close(t.Context(), &abi.Result{}); err != nil {
 			t.Error(err)
 		}
@@ -438,18 +435,18 @@ func TestInstanceClose(t *testing.T) {
 // FuzzResponse shows that no response, wherever it is said to lie, gets past
 // the checks with a view outside of the guest's memory, or panics.
 func FuzzResponse(f *testing.F) {
-	const at = responseAt + 4096
+	const at = wt.FreeAt
 	var w abi.ResponseWriter
 	w.Reset()
 	w.Pass(0, 0)
 	w.Output(&abi.Output{Source: 2, ID: 1, Subject: []byte("s"), Headers: abi.AppendHeader(nil, "h", "v"), HeaderCount: 1, Payload: []byte("p")})
 	w.Outcome(1, abi.CodeRetry, 5, "because")
-	f.Add(w.Bytes(), packed(at, uint32(len(w.Bytes()))))
-	f.Add(emptyResponse(), packed(at, 24))
-	f.Add(emptyResponse(), packed(2*wasmPage-8, 24))
+	f.Add(w.Bytes(), wt.Packed(at, uint32(len(w.Bytes()))))
+	f.Add(wt.EmptyResponse(), wt.Packed(at, 24))
+	f.Add(wt.EmptyResponse(), wt.Packed(2*wasmPage-8, 24))
 	f.Add([]byte{}, int64(-1))
-	f.Add([]byte{}, packed(0x7fffffff, 0xffffffff))
-	g := start(f, load(f, Spec{Module: plugin(parts{})})).guest
+	f.Add([]byte{}, wt.Packed(0x7fffffff, 0xffffffff))
+	g := start(f, load(f, Spec{Module: wt.NewPlugin(wt.Plugin{})})).guest
 	lim := abi.ResponseLimits{Events: 3, Outputs: 2, MaxBytes: 1 << 16, MaxPerEvent: 8}
 	f.Fuzz(func(t *testing.T, b []byte, r int64) {
 		g.view.Write(at, b[:min(len(b), 2*wasmPage-at)])

@@ -10,6 +10,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
+	wt "github.com/wasmill/wasmill/host/wasmtest"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -47,7 +48,7 @@ func wasiCall(t *testing.T, i *Instance, name string, args ...uint64) uint32 {
 }
 
 func TestWASI(t *testing.T) {
-	i := start(t, load(t, Spec{Module: plugin(parts{})}))
+	i := start(t, load(t, Spec{Module: wt.NewPlugin(wt.Plugin{})}))
 	mem := i.guest.view
 	end := uint64(mem.Size())
 	le := binary.LittleEndian
@@ -136,7 +137,7 @@ func TestWASI(t *testing.T) {
 		}
 	})
 
-	i = start(t, load(t, Spec{Module: plugin(parts{})})) // whose clock was not moved yet
+	i = start(t, load(t, Spec{Module: wt.NewPlugin(wt.Plugin{})})) // whose clock was not moved yet
 	mem = i.guest.view
 	subscribe := func(at uint32, tag byte, timeout uint64, flags uint16) {
 		b, _ := mem.Read(at, 48)
@@ -198,7 +199,7 @@ func TestWASI(t *testing.T) {
 }
 
 func TestImportsBearAnyArgument(t *testing.T) {
-	gen := load(t, Spec{Module: plugin(parts{}), Grants: []string{"clock", "random", "secret"}})
+	gen := load(t, Spec{Module: wt.NewPlugin(wt.Plugin{}), Grants: []string{"clock", "random", "secret"}})
 	g := start(t, gen).guest
 	end := uint64(g.view.Size())
 	for name, f := range hostFunctions() {

@@ -1,0 +1,402 @@
+package inspect
+
+import "bytes"
+
+func (p *parser) types(r *reader) {
+	n := r.count(3)
+	p.Types = make([]FuncType, 0, n)
+	for r.index = 0; r.index < n && r.err == nil; r.index++ {
+		at := r.p
+		if form := r.byte(); form != 0x60 && r.err == nil {
+			if pr := typeFormProposal(form); pr != noProposal {
+				r.unsupported(at, "a type that is no function", pr)
+			} else {
+				r.malformed(at, "there is no type form 0x%02x", form)
+			}
+			return
+		}
+		t := FuncType{Params: p.valueTypes(r)}
+		t.Results = p.valueTypes(r)
+		p.Types = append(p.Types, t)
+	}
+}
+
+func (p *parser) valueTypes(r *reader) []byte {
+	at := r.p
+	v := r.bytes(r.u32())
+	for i, t := range v {
+		if !validType(t) {
+			r.badType(at+i, t)
+			return nil
+		}
+	}
+	return v
+}
+
+func (r *reader) badType(at int, t byte) {
+	if pr := valueTypeProposal(t); pr != noProposal {
+		r.unsupported(at, "a value type", pr)
+		return
+	}
+	r.malformed(at, "there is no value type 0x%02x", t)
+}
+
+func (r *reader) valueType() ValueType {
+	at := r.p
+	t := r.byte()
+	if r.err == nil && !validType(t) {
+		r.badType(at, t)
+	}
+	return ValueType(t)
+}
+
+func (r *reader) refType() ValueType {
+	at := r.p
+	t := r.valueType()
+	if r.err == nil && t != Funcref && t != Externref {
+		r.malformed(at, "%s is not a reference type", t)
+	}
+	return t
+}
+
+func (p *parser) imports(r *reader) {
+	n := r.count(4)
+	p.Imports = make([]Import, 0, n)
+	for r.index = 0; r.index < n && r.err == nil; r.index++ {
+		i := Import{Module: r.name(p.caps), Name: r.name(p.caps)}
+		at := r.p
+		i.Kind = Extern(r.byte())
+		if r.err != nil {
+			return
+		}
+		switch i.Kind {
+		case ExternFunc:
+			i.Index = r.indexOf("type", len(p.Types))
+			p.Funcs = append(p.Funcs, i.Index)
+		case ExternTable:
+			i.Index = uint32(len(p.Tables))
+			p.Tables = append(p.Tables, r.table())
+		case ExternMemory:
+			i.Index = uint32(len(p.Memories))
+			p.Memories = append(p.Memories, r.memory())
+			p.oneMemory(r, at)
+		case ExternGlobal:
+			i.Index = uint32(len(p.Globals))
+			p.Globals = append(p.Globals, r.globalType())
+			p.importedGlobals++
+		case 4:
+			r.unsupported(at, "the import of a tag", exceptions)
+		default:
+			r.malformed(at, "the import %s.%s is of an unknown kind %d", quote(i.Module), quote(i.Name), byte(i.Kind))
+		}
+		p.Imports = append(p.Imports, i)
+	}
+}
+
+// indexOf reads an index into a space of n entries.
+func (r *reader) indexOf(what string, n int) uint32 {
+	at := r.p
+	v := r.u32()
+	if r.err == nil && uint64(v) >= uint64(n) {
+		r.malformed(at, "%s %d does not exist, there are %d", what, v, n)
+	}
+	return v
+}
+
+func (p *parser) oneMemory(r *reader, at int) {
+	if len(p.Memories) > 1 {
+		r.unsupported(at, "a second memory", multiMemory)
+	}
+}
+
+func (p *parser) functions(r *reader) {
+	n := r.count(1)
+	p.Funcs = append(make([]uint32, 0, len(p.Funcs)+n), p.Funcs...)
+	for r.index = len(p.Funcs); p.funcs < n && r.err == nil; r.index++ {
+		p.Funcs = append(p.Funcs, r.indexOf("type", len(p.Types)))
+		p.funcs++
+	}
+}
+
+func (r *reader) limits(what string) (l Limits) {
+	at := r.p
+	flags := r.byte()
+	switch {
+	case r.err != nil:
+	case flags&^0x0f != 0:
+		r.malformed(at, "the limits have the flags 0x%02x", flags)
+	case flags&8 != 0:
+		r.unsupported(at, "a "+what+" with pages of another size", customPageSizes)
+	case flags&4 != 0:
+		r.unsupported(at, "a 64-bit "+what, memory64)
+	case flags&2 != 0:
+		r.unsupported(at, "a shared "+what, threads)
+	default:
+		l.Min = r.u32()
+		if flags&1 != 0 {
+			l.Max, l.HasMax = r.u32(), true
+			if l.Max < l.Min && r.err == nil {
+				r.malformed(at, "the maximum %d of a %s is below its minimum %d", l.Max, what, l.Min)
+			}
+		}
+	}
+	return l
+}
+
+func (r *reader) table() Table {
+	at := r.p
+	if r.p+1 < len(r.b) && r.b[r.p] == 0x40 {
+		r.unsupported(at, "a table with an initial value", functionReferences)
+		return Table{}
+	}
+	t := Table{Type: r.refType()}
+	t.Limits = r.limits("table")
+	return t
+}
+
+func (r *reader) memory() Limits {
+	at := r.p
+	l := r.limits("memory")
+	if const4GiB := uint32(1 << 16); l.Min > const4GiB || l.Max > const4GiB {
+		r.malformed(at, "a memory of more than 4 GiB")
+	}
+	return l
+}
+
+func (p *parser) tables(r *reader) {
+	n := r.count(3)
+	for r.index = len(p.Tables); n > 0 && r.err == nil; n-- {
+		p.Tables = append(p.Tables, r.table())
+		r.index++
+	}
+}
+
+func (p *parser) memories(r *reader) {
+	n := r.count(2)
+	for r.index = len(p.Memories); n > 0 && r.err == nil; n-- {
+		at := r.p
+		p.Memories = append(p.Memories, r.memory())
+		p.oneMemory(r, at)
+		r.index++
+	}
+}
+
+func (r *reader) globalType() Global {
+	g := Global{Type: r.valueType()}
+	at := r.p
+	switch mutable := r.byte(); {
+	case mutable == 1:
+		g.Mutable = true
+	case mutable&2 != 0 && mutable < 4:
+		r.unsupported(at, "a shared global", threads)
+	case mutable > 1:
+		r.malformed(at, "a global has the mutability 0x%02x", mutable)
+	}
+	return g
+}
+
+func (p *parser) globals(r *reader) {
+	n := r.count(4)
+	p.Globals = append(make([]Global, 0, len(p.Globals)+n), p.Globals...)
+	for r.index = len(p.Globals); n > 0 && r.err == nil; n-- {
+		g := r.globalType()
+		g.Init = p.constant(r)
+		p.Globals = append(p.Globals, g)
+		r.index++
+	}
+}
+
+func (p *parser) exports(r *reader) {
+	n := r.count(3)
+	p.Exports = make([]Export, 0, n)
+	for r.index = 0; r.index < n && r.err == nil; r.index++ {
+		e := Export{Name: r.name(p.caps)}
+		at := r.p
+		e.Kind = Extern(r.byte())
+		if r.err != nil {
+			return
+		}
+		space := 0
+		switch e.Kind {
+		case ExternFunc:
+			space = len(p.Funcs)
+		case ExternTable:
+			space = len(p.Tables)
+		case ExternMemory:
+			space = len(p.Memories)
+		case ExternGlobal:
+			space = len(p.Globals)
+		case 4:
+			r.unsupported(at, "the export of a tag", exceptions)
+			return
+		default:
+			r.malformed(at, "the export %s is of an unknown kind %d", quote(e.Name), byte(e.Kind))
+			return
+		}
+		e.Index = r.indexOf("the export "+printable(e.Name)+" is "+e.Kind.String(), space)
+		p.Exports = append(p.Exports, e)
+	}
+}
+
+func (p *parser) start(r *reader) { p.Start = int(r.indexOf("function", len(p.Funcs))) }
+
+func (p *parser) dataCount(r *reader) {
+	if n := r.u32(); r.err == nil {
+		p.DataCount = int(n)
+	}
+}
+
+// constant reads a constant expression: one instruction and an end.
+func (p *parser) constant(r *reader) (c Const) {
+	if r.err != nil {
+		return c
+	}
+	d := DecodeBytes(r.b, r.p, len(r.b))
+	c.Start = r.p
+	if !d.Next() {
+		r.set(d.err)
+		return c
+	}
+	c.Op, c.X = d.Op, d.X
+	switch d.Op {
+	case OpI32Const:
+		c.X = uint32(d.I32())
+	case OpI64Const, OpF32Const, OpF64Const, OpV128Const, OpRefNull:
+	case OpGlobalGet:
+		if int(c.X) >= p.importedGlobals {
+			if int(c.X) < len(p.Globals) {
+				r.unsupported(d.At, "the value of a global that is not imported", extendedConst)
+				return c
+			}
+			r.malformed(d.At, "global %d does not exist here", c.X)
+			return c
+		}
+		if p.Globals[c.X].Mutable {
+			r.malformed(d.At, "global %d can change, and a constant expression must not", c.X)
+			return c
+		}
+	case OpRefFunc:
+		if uint64(c.X) >= uint64(len(p.Funcs)) {
+			r.malformed(d.At, "function %d does not exist, there are %d", c.X, len(p.Funcs))
+			return c
+		}
+	default:
+		r.malformed(d.At, "the instruction %s is not constant", d.Op)
+		return c
+	}
+	if !d.Next() {
+		r.set(d.err)
+		return c
+	}
+	if !d.Last {
+		switch d.Op {
+		case 0x6a, 0x6b, 0x6c, 0x7c, 0x7d, 0x7e, OpI32Const, OpI64Const, OpGlobalGet:
+			r.unsupported(d.At, "arithmetic in a constant expression", extendedConst)
+		default:
+			r.malformed(d.At, "a constant expression of more than one instruction")
+		}
+		return c
+	}
+	r.p, c.End = d.End, d.End
+	return c
+}
+
+func (p *parser) elements(r *reader) {
+	n := r.count(2)
+	p.Elements = make([]Element, 0, n)
+	for r.index = 0; r.index < n && r.err == nil; r.index++ {
+		p.Elements = append(p.Elements, p.element(r))
+	}
+}
+
+func (p *parser) element(r *reader) Element {
+	e := Element{Start: r.p, Type: Funcref}
+	flags := r.u32()
+	if flags > 7 {
+		r.malformed(e.Start, "an element segment has the flags %#x", flags)
+		return e
+	}
+	switch {
+	case flags&1 == 0:
+		e.Mode = Active
+	case flags&2 == 0:
+		e.Mode = Passive
+	default:
+		e.Mode = Declared
+	}
+	e.Exprs = flags&4 != 0
+	if e.Mode == Active {
+		if flags&2 != 0 {
+			e.Table = r.u32()
+		}
+		if at := r.p; uint64(e.Table) >= uint64(len(p.Tables)) {
+			r.malformed(at, "table %d does not exist, there are %d", e.Table, len(p.Tables))
+			return e
+		}
+		e.Offset = p.constant(r)
+	}
+	if flags&3 != 0 {
+		at := r.p
+		if e.Exprs {
+			e.Type = r.refType()
+		} else if kind := r.byte(); kind != 0 {
+			r.malformed(at, "an element segment is of an unknown kind %d", kind)
+		}
+	}
+	e.Count = r.count(1)
+	e.Items = r.p
+	for i := 0; i < e.Count && r.err == nil; i++ {
+		if e.Exprs {
+			p.constant(r)
+		} else {
+			r.indexOf("function", len(p.Funcs))
+		}
+	}
+	e.End = r.p
+	return e
+}
+
+func (p *parser) data(r *reader) {
+	n := r.count(2)
+	p.Data = make([]Data, 0, n)
+	for r.index = 0; r.index < n && r.err == nil; r.index++ {
+		var d Data
+		at := r.p
+		switch flags := r.u32(); flags {
+		case 0:
+		case 1:
+			d.Mode = Passive
+		case 2:
+			if r.u32() != 0 {
+				r.unsupported(at, "a data segment of a memory other than 0", multiMemory)
+				return
+			}
+		default:
+			r.malformed(at, "a data segment has the flags %#x", flags)
+			return
+		}
+		if d.Mode == Active {
+			if len(p.Memories) == 0 {
+				r.malformed(at, "there is no memory for it")
+				return
+			}
+			d.Offset = p.constant(r)
+		}
+		size := r.u32()
+		d.Start = r.p
+		r.bytes(size)
+		d.End = r.p
+		p.Data = append(p.Data, d)
+	}
+}
+
+func (p *parser) custom(r *reader, s *Section) {
+	s.Name = r.name(p.caps)
+	if r.err != nil {
+		return
+	}
+	if p.nameSection < 0 && bytes.Equal(s.Name, []byte("name")) {
+		p.nameSection = len(p.Sections)
+	}
+	r.p = s.End
+}

@@ -234,7 +234,7 @@ func ours(b *broker.Broker, events int, processor func() (pipeline.Processor, er
 				return b.OpenSink(ctx, broker.SinkConfig{Pipeline: id, Partition: partition, Topics: []string{"out", "dead-letters"}, Window: room}, confirmed)
 			},
 			Processor: func(int, int) (pipeline.Processor, error) { return processor() },
-			Budgets:   []*pipeline.Budget{pipeline.NewBudget("bench", room.Events, int64(room.Bytes), 0)},
+			Shares:    []*pipeline.Share{pipeline.NewBudget(room.Events, int64(room.Bytes), 0).Share("bench")},
 			Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration) {
 				if done.Add(int64(n)) >= int64(events) {
 					stop()

@@ -139,7 +139,7 @@ subject = "c.x"
 		running(w)
 		p, _ := w.engine.plugin("left")
 		apply(t, w, edit(t, `path = "left.wasm"`, "path = \"left.wasm\"\nlimits = { max_in_flight = 777 }"))
-		if got := p.budget.Free().Events; got != 777 {
+		if got := p.budget.Share("a").Free().Events; got != 777 {
 			t.Errorf("limit is %d", got)
 		}
 		if got := len(w.engine.Plugins(t.Context())[0].History); got != 1 || runs(w, "a") != 1 {

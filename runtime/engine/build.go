@@ -154,7 +154,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			opened := &sinks{}
 			deps := pipeline.Deps{
 				Source:       source,
-				Budgets:      budgets(stages),
+				Shares:       shares(stages, spec.Name),
 				Listener:     event.Tee(e.deps.Listener, own),
 				DrainTimeout: e.deps.DrainTimeout,
 				Processor: func(stage, partition int) (pipeline.Processor, error) {
@@ -188,16 +188,31 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 	}
 }
 
-// budgets lists each plugin's budget once, in the order of the names, which is
-// the same in every pipeline: two pipelines never wait for each other.
-func budgets(stages []*plugin) []*pipeline.Budget {
+// shares lists a pipeline's share in each plugin's budget once, in the order of
+// the plugins' names, which is the same in every pipeline: two pipelines never
+// wait for each other.
+func shares(stages []*plugin, name string) []*pipeline.Share {
 	sorted := slices.Clone(stages)
 	slices.SortFunc(sorted, func(a, b *plugin) int { return strings.Compare(a.name, b.name) })
-	var out []*pipeline.Budget
+	var out []*pipeline.Share
 	for _, p := range slices.Compact(sorted) {
-		out = append(out, p.budget)
+		out = append(out, p.budget.Share(name))
 	}
 	return out
+}
+
+// setUsers tells the plugins which pipelines of a plan draw on their budgets.
+// No run of a pipeline that does not draw on one any more may be left.
+func setUsers(p *plan.Plan, plugins map[string]*plugin) {
+	for name, pl := range plugins {
+		var users []string
+		for i := range p.Pipelines {
+			if slices.Contains(p.Pipelines[i].Stages, name) {
+				users = append(users, p.Pipelines[i].Name)
+			}
+		}
+		pl.budget.SetUsers(users)
+	}
 }
 
 // processor makes the instance of a stage from the plugin's current generation.

@@ -169,6 +169,7 @@ func (e *Engine) Open(ctx context.Context, p *plan.Plan) error {
 	e.mu.Lock()
 	e.mu.plan, e.mu.plugins, e.mu.started = p, plugins, time.Now()
 	e.mu.Unlock()
+	setUsers(p, plugins)
 	for i := range p.Pipelines {
 		if err := e.startPipeline(p, &p.Pipelines[i], nil); err != nil {
 			return err

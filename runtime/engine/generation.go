@@ -58,7 +58,7 @@ type plugin struct {
 func newPlugin(spec plan.Plugin) *plugin {
 	p := &plugin{
 		name:   spec.Name,
-		budget: pipeline.NewBudget(spec.Name, spec.Limits.MaxInFlight, spec.Limits.MaxInFlightBytes, spec.Limits.Rate),
+		budget: pipeline.NewBudget(spec.Limits.MaxInFlight, spec.Limits.MaxInFlightBytes, spec.Limits.Rate),
 	}
 	p.mu.spec = spec
 	return p

@@ -104,8 +104,8 @@ func (p *Pipeline) room() (event.Room, string) {
 	if events > 0 && (room.Events < max(p.cfg.Room.Events/8, 1) || room.Bytes < max(p.cfg.Room.Bytes/8, 1)) {
 		return room, event.ReasonPartition
 	}
-	for _, b := range p.deps.Budgets {
-		free := b.Free()
+	for _, s := range p.deps.Shares {
+		free := s.Free()
 		if free.Events == 0 {
 			return room, event.ReasonPluginEvents
 		}
@@ -148,7 +148,7 @@ func (p *Pipeline) expectMore(more bool) {
 	}
 }
 
-// deliver admits events through the budgets and puts each into the queue of its
+// deliver admits events through the shares and puts each into the queue of its
 // partition. Events with the same key go to the same partition (A2).
 func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []int, more bool, seed maphash.Seed) error {
 	p.expect.Store(more)
@@ -179,11 +179,11 @@ func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []in
 	return nil
 }
 
-// admit acquires every budget for the longest prefix that all of them allow.
+// admit acquires every share for the longest prefix that all of them allow.
 func (p *Pipeline) admit(ctx context.Context, sizes []int) (int, error) {
 	n := len(sizes)
-	for i, b := range p.deps.Budgets {
-		k, err := b.Acquire(ctx, sizes[:n], func(reason string, d time.Duration) {
+	for i, s := range p.deps.Shares {
+		k, err := s.Acquire(ctx, sizes[:n], func(reason string, d time.Duration) {
 			p.expectMore(false)
 			p.reportBlocked(reason, d)
 		})
@@ -192,10 +192,10 @@ func (p *Pipeline) admit(ctx context.Context, sizes []int) (int, error) {
 		}
 		if k < n {
 			bytes := int64(0)
-			for _, s := range sizes[k:n] {
-				bytes += int64(s)
+			for _, size := range sizes[k:n] {
+				bytes += int64(size)
 			}
-			for _, earlier := range p.deps.Budgets[:i] {
+			for _, earlier := range p.deps.Shares[:i] {
 				earlier.Release(n-k, bytes)
 			}
 			n = k

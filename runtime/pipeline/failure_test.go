@@ -28,14 +28,14 @@ func TestARunThatEndsGivesBackWhatItHeld(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				budget := NewBudget("plug", whole.Events, int64(whole.Bytes), 0)
+				share := NewBudget(whole.Events, int64(whole.Bytes), 0).Share("p")
 				cfg := testConfig()
 				cfg.OnFailure, cfg.Batch.MaxEvents = "halt", 1
-				r := start(t, cfg, newSource(numbers(20)...), each(never), func(d *Deps, _ *sinkLog) { d.Budgets = []*Budget{budget} })
+				r := start(t, cfg, newSource(numbers(20)...), each(never), func(d *Deps, _ *sinkLog) { d.Shares = []*Share{share} })
 				if err := end(r); err != nil && !errors.Is(err, ErrHalted) {
 					t.Error(err)
 				}
-				if free := budget.Free(); free != whole {
+				if free := share.Free(); free != whole {
 					t.Errorf("after the run %+v is free, want all of %+v", free, whole)
 				}
 			})

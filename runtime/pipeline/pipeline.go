@@ -6,12 +6,12 @@
 //	dispatcher (1)            partition (n)                  sink callbacks
 //	  wait for room             take a batch                   outputs confirmed
 //	  fetch                     for each stage: call plugin    finish the batch
-//	  acquire budgets           add outputs to the sink        acknowledge the
+//	  acquire shares            add outputs to the sink        acknowledge the
 //	  key → partition queue     flush when idle                finished prefix
 //
 // Invariants upheld here: A1 (acknowledge only a prefix whose outputs are all
 // confirmed), A2 (a partition is one goroutine: events are processed and their
-// outputs added in sequence order), A3 (Room and Budgets bound what is in
+// outputs added in sequence order), A3 (Room and Shares bound what is in
 // flight; at the limit nothing is fetched), A5 (a stage is swapped between two
 // calls of its plugin).
 package pipeline
@@ -79,7 +79,7 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 	deps.Listener = deps.Listener.WithDefaults()
 	p := &Pipeline{
 		cfg: cfg, deps: deps,
-		held:     holding{budgets: deps.Budgets},
+		held:     holding{shares: deps.Shares},
 		ready:    make(chan struct{}),
 		progress: make(chan struct{}, 1),
 		stopping: make(chan struct{}),

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -430,10 +429,10 @@ func TestHeadersOfOutputs(t *testing.T) {
 
 func TestInFlightNeverExceedsTheLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := NewBudget("plug", 5, 1<<20, 0)
+		share := NewBudget(5, 1<<20, 0).Share("p")
 		src := newSource(numbers(50)...)
 		r := start(t, testConfig(), src, each(pass), func(d *Deps, l *sinkLog) {
-			d.Budgets = []*Budget{budget}
+			d.Shares = []*Share{share}
 			l.hold = true
 		})
 		time.Sleep(time.Minute)
@@ -463,7 +462,7 @@ func TestRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource(numbers(300)...)
 		r := start(t, testConfig(), src, each(pass), func(d *Deps, _ *sinkLog) {
-			d.Budgets = []*Budget{NewBudget("plug", 1000, 1<<20, 100)}
+			d.Shares = []*Share{NewBudget(1000, 1<<20, 100).Share("p")}
 		})
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -482,52 +481,6 @@ func TestRateLimit(t *testing.T) {
 			t.Errorf("%d outputs in the end", n)
 		}
 	})
-}
-
-func TestSharedBudgetServesWaitersInTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := NewBudget("plug", 1, 1<<20, 0)
-		ignore := func(string, time.Duration) {}
-		if n, _ := b.Acquire(t.Context(), []int{1}, ignore); n != 1 {
-			t.Fatal("the first event does not fit")
-		}
-		var order []int
-		for i := range 3 {
-			go func() {
-				n, err := b.Acquire(t.Context(), []int{1, 1}, ignore)
-				if n != 1 || err != nil {
-					t.Errorf("waiter %d: %d, %v", i, n, err)
-				}
-				order = append(order, i)
-				b.Release(1, 1)
-			}()
-			synctest.Wait()
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		failed := make(chan error, 1)
-		go func() { _, err := b.Acquire(ctx, []int{1}, ignore); failed <- err }()
-		synctest.Wait()
-		cancel()
-		if err := <-failed; !errors.Is(err, context.Canceled) {
-			t.Errorf("a cancelled waiter got %v", err)
-		}
-		b.Release(1, 1)
-		synctest.Wait()
-		if !slices.Equal(order, []int{0, 1, 2}) {
-			t.Errorf("served %v", order)
-		}
-		if f := b.Free(); f.Events != 1 || f.Bytes != 1<<20 {
-			t.Errorf("free after all: %+v", f)
-		}
-	})
-}
-
-func TestAnEventLargerThanTheByteLimitStillPasses(t *testing.T) {
-	b := NewBudget("plug", 10, 100, 0)
-	n, err := b.Acquire(t.Context(), []int{500, 10}, nil)
-	if n != 1 || err != nil {
-		t.Fatalf("admitted %d, %v; want the large event alone", n, err)
-	}
 }
 
 func TestPauseStopsFetchingAndResumeGoesOn(t *testing.T) {

@@ -194,7 +194,8 @@ func (r *run) count(st *stage, c event.Counts) {
 
 // again tries one event until it succeeds or its attempts are spent. It holds
 // the partition: the order of a key is kept (A2). attempt is how often the
-// event was tried so far; delay, if positive, replaces the first backoff.
+// event was tried so far; delay, if positive, replaces the first backoff, within
+// the limit of all.
 func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, delay time.Duration, why failure) error {
 	st := r.stages[k]
 	for attempt < r.p.cfg.Retry.Attempts {
@@ -202,6 +203,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		if delay <= 0 {
 			delay = r.backoff(attempt)
 		}
+		delay = min(delay, r.longest())
 		err := r.sleep(ctx, k, delay)
 		if errors.Is(err, errDraining) && at < 0 {
 			err = nil // no event will bring it back: it has its attempts now
@@ -254,7 +256,13 @@ func (r *run) backoff(attempt int) time.Duration {
 	for i := 1; i < attempt && d < c.MaxBackoff; i++ {
 		d *= 2
 	}
-	return min(d, max(c.MaxBackoff, c.Backoff))
+	return min(d, r.longest())
+}
+
+// longest is the longest wait before any attempt, also when a plugin asks for
+// more: it is the operator who says for how long an event may hold what it holds.
+func (r *run) longest() time.Duration {
+	return max(r.p.cfg.Retry.MaxBackoff, r.p.cfg.Retry.Backoff)
 }
 
 // sleep waits before a retry of stage k. What was added before is confirmed

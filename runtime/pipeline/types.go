@@ -107,9 +107,9 @@ type Deps struct {
 	Sink func(partition int, confirmed func()) (Sink, error)
 	// Processor makes the instance of a stage for a partition.
 	Processor func(stage, partition int) (Processor, error)
-	// Budgets of the plugins in the stages, each once. They are shared with
-	// other pipelines; the order must be the same in all of them.
-	Budgets  []*Budget
+	// Shares of this pipeline in the budgets of the plugins in its stages, each
+	// once. The order of the plugins must be the same in all pipelines.
+	Shares   []*Share
 	Listener event.Listener
 	// DrainTimeout bounds how long Run goes on after its context ended.
 	DrainTimeout time.Duration

@@ -67,6 +67,10 @@ bench: build ## Measure throughput and latency beside the native loop
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz $(PKGS)
 
+.PHONY: corrupt
+corrupt: ## Damage a store at random CORRUPTIONS (200) times: whatever is lost is reported
+	WASMILL_CORRUPTIONS=$${CORRUPTIONS:-$${WASMILL_CORRUPTIONS:-200}} $(GO) test -count=1 -timeout 30m -v -run '^TestCorruption$$' ./runtime/broker | grep -v level=
+
 .PHONY: cover
 cover: ## Test coverage by function, lowest first
 	$(GO) test -coverprofile=coverage.out $(PKGS)
@@ -81,7 +85,7 @@ modules: ## Rebuild the embedded plugins under plugins/builtin
 clean: ## Remove what the targets above built
 	rm -rf bin coverage.out
 	find examples -name '*.wasm' -delete
-	rm -rf examples/*/data
+	rm -rf examples/*/data examples/*/data.ledger
 
 .PHONY: help
 help:

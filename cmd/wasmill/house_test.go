@@ -51,8 +51,9 @@ var house = map[string][]string{
 	// Data: source → partition → stages → sink → ack. The pipeline knows
 	// neither NATS nor wazero, the broker no pipeline.
 	"runtime/pipeline": {"runtime/event", "sdk/abi", "golang.org/x/sync", "golang.org/x/time"},
+	"runtime/ledger":   {"github.com/minio/highwayhash", "golang.org/x/sync"}, // knows the files, not the server
 	"runtime/broker": {
-		"runtime/event", "runtime/status", "sdk/abi", "golang.org/x/sys",
+		"runtime/event", "runtime/status", "runtime/ledger", "sdk/abi", "golang.org/x/sys",
 		"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go",
 		"github.com/synadia-io/orbit.go/jetstreamext", "github.com/gofrs/flock",
 	},

@@ -45,7 +45,9 @@ type instance struct {
 }
 
 // open starts everything that a plan asks for. What fails is closed again.
-func (a *app) open(ctx context.Context, p *plan.Plan, log *slog.Logger) (_ *instance, err error) {
+//
+// With acceptLoss it also opens a store from which messages are gone.
+func (a *app) open(ctx context.Context, p *plan.Plan, acceptLoss bool, log *slog.Logger) (_ *instance, err error) {
 	in := &instance{plan: p, metrics: metrics.New(), log: log}
 	defer func() {
 		if err != nil {
@@ -58,6 +60,7 @@ func (a *app) open(ctx context.Context, p *plan.Plan, log *slog.Logger) (_ *inst
 	if err != nil {
 		return nil, err
 	}
+	bc.AcceptLoss = acceptLoss
 	b := broker.New(bc, broker.Options{Log: log, Listener: listener})
 	if err := b.Open(ctx); err != nil {
 		return nil, err
@@ -174,10 +177,19 @@ func brokerConfig(p *plan.Plan) (broker.Config, error) {
 		return broker.Config{}, invalid("%s: [server] token: %w", p.File, err)
 	}
 	return broker.Config{
-		StoreDir: s.StoreDir, Listen: s.Listen, Durability: s.Durability, MaxStore: s.MaxStore,
+		StoreDir: s.StoreDir, Ledger: ledgerBeside(s.StoreDir), Listen: s.Listen, Durability: s.Durability, MaxStore: s.MaxStore,
 		URL: s.URL, User: s.User, Password: password, Token: token, Credentials: s.Credentials,
 		TLS: broker.TLSConfig{CA: s.TLS.CA, Cert: s.TLS.Cert, Key: s.TLS.Key},
 	}, nil
+}
+
+// ledgerBeside is where the second copy of a store's ledger is: not in it, so
+// that it is still there when the whole store is gone.
+func ledgerBeside(storeDir string) string {
+	if storeDir == "" {
+		return ""
+	}
+	return filepath.Clean(storeDir) + ".ledger"
 }
 
 // openAdmin listens before the plugins are loaded, so that /readyz can say

@@ -18,12 +18,16 @@ import (
 
 func (a *app) runCmd() *cobra.Command {
 	var logFormat, logLevel string
+	var acceptLoss bool
 	c := &cobra.Command{
 		Use:   "run [FILE]",
 		Short: "Run what a TOML file says until it is stopped",
 		Long: "Run what a TOML file (default wasmill.toml) says. The first SIGINT or SIGTERM\n" +
 			"finishes what is in flight and exits 0, a second exits at once. SIGHUP, or a\n" +
-			"change of the file or of a module, reloads without a stop.",
+			"change of the file or of a module, reloads without a stop.\n\n" +
+			"At the start the store is checked against a ledger of what it should hold. When\n" +
+			"events are gone it does not start, and says which: --accept-loss starts it all\n" +
+			"the same, and is remembered.",
 		Args: exactly("[FILE]"),
 		RunE: func(c *cobra.Command, args []string) error {
 			log, err := newLogger(a.stderr, logFormat, logLevel)
@@ -38,7 +42,7 @@ func (a *app) runCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in, err := a.open(c.Context(), p, log)
+			in, err := a.open(c.Context(), p, acceptLoss, log)
 			if err != nil {
 				return err
 			}
@@ -56,6 +60,7 @@ func (a *app) runCmd() *cobra.Command {
 			return in.close()
 		},
 	}
+	c.Flags().BoolVar(&acceptLoss, "accept-loss", false, "start although events are gone from the store")
 	c.Flags().StringVar(&logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
 	c.Flags().StringVar(&logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 	return c

@@ -63,6 +63,17 @@ func (a *app) printStatus(url string, st status.Status) error {
 	for _, p := range st.Problems {
 		a.printf("%s %s\n", a.paint(a.stdout, red, "problem:"), clean(p))
 	}
+	for _, r := range st.Server.Repairs {
+		a.printf("%s %s\n", a.paint(a.stdout, yellow, "mended at the start:"), clean(r))
+	}
+	for i := range st.Topics {
+		a.printLost(&st.Topics[i])
+	}
+	for i := range st.Pipelines {
+		if p := &st.Pipelines[i]; p.Lost > 0 {
+			a.printf("%s pipeline %s: %s events were lost before it had finished them\n", a.paint(a.stdout, red, "lost:"), p.Name, count(p.Lost))
+		}
+	}
 	for _, section := range []func() error{
 		func() error { return a.printPipelines(st.Pipelines) },
 		func() error { return a.printPlugins(st.Plugins) },
@@ -74,6 +85,18 @@ func (a *app) printStatus(url string, st status.Status) error {
 		}
 	}
 	return nil
+}
+
+// printLost says what a topic has lost.
+func (a *app) printLost(t *status.Topic) {
+	for _, r := range t.LostRanges {
+		accepted := ""
+		if r.Accepted {
+			accepted = ", accepted"
+		}
+		a.printf("%s topic %s: %s messages, %d–%d, %s, found %s%s\n", a.paint(a.stdout, red, "lost:"), t.Name,
+			count(r.Last-r.First+1), r.First, r.Last, r.Cause, age(r.Found, time.Now()), accepted)
+	}
 }
 
 func (a *app) printPipelines(list []status.Pipeline) error {

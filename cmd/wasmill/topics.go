@@ -61,7 +61,7 @@ func (a *app) topicsShowCmd() *cobra.Command {
 			if !t.LastTime.IsZero() {
 				last = t.LastTime.Local().Format(time.RFC3339) + ", " + age(t.LastTime, time.Now())
 			}
-			return a.fields(
+			err = a.fields(
 				"topic", t.Name,
 				"subjects", strings.Join(t.Subjects, " "),
 				"messages", count(t.Messages),
@@ -73,6 +73,8 @@ func (a *app) topicsShowCmd() *cobra.Command {
 				"replicas", fmt.Sprint(t.Replicas),
 				"consumers", fmt.Sprint(t.Consumers),
 			)
+			a.printLost(&t)
+			return err
 		},
 	}
 }

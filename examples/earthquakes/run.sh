@@ -70,7 +70,7 @@ if "$wasmill" status >/dev/null 2>&1; then
   exit 3
 fi
 say "starting wasmill with wasmill.toml and an empty store (log: $PWD/$log)"
-rm -rf data
+rm -rf data data.ledger
 set -m # a process group of its own: Ctrl-C is for this script, which then stops wasmill once
 "$wasmill" run >"$log" 2>&1 &
 pid=$!

@@ -103,7 +103,16 @@ func (b *Broker) Open(ctx context.Context) (err error) {
 	if b.cfg.external() {
 		return b.checkServer(ctx)
 	}
-	return b.checkRecovered(ctx)
+	if err := b.checkRecovered(ctx); err != nil {
+		return err
+	}
+	b.tickLedger(ctx)
+	b.workers.Add(1) // Close has not begun: Open has not returned
+	go func() {
+		defer b.workers.Done()
+		b.keepLedger(b.life)
+	}()
+	return nil
 }
 
 // Close closes every connection that Connect gave out, stops the embedded
@@ -298,6 +307,7 @@ func (b *Broker) Describe() status.Server {
 	if b.embedded != nil && b.nc != nil {
 		s.Version = b.nc.ConnectedServerVersion()
 		s.StoreBytes = b.embedded.storeBytes()
+		s.Repairs = b.embedded.keeper.repairs
 	}
 	return s
 }

@@ -51,6 +51,11 @@ type Config struct {
 	Durability string // DurabilityOS (""), DurabilityFsync or DurabilityAsync
 	MaxStore   int64  // bytes on disk; 0 is 20 GiB
 	MaxPayload int    // largest event in bytes, headers included; 0 is MaxEvent
+	// Ledger is the path of a second copy of the store's ledger, outside of the
+	// store, by which the loss or the exchange of the whole store is noticed; ""
+	// is none.
+	Ledger     string
+	AcceptLoss bool // open a store also when messages are gone from it
 
 	// An existing server or cluster.
 	URL         string // "nats://host:port", several separated by commas

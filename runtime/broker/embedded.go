@@ -23,6 +23,7 @@ type embedded struct {
 	lock   *flock.Flock
 	access *access
 	logger *serverLogger
+	keeper *keeper
 	took   time.Duration // start to ready, recovery of the store included
 
 	reload sync.Mutex // serialises refresh
@@ -46,6 +47,9 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 		}
 	}()
 
+	if e.keeper, err = openKeeper(cfg, log); err != nil {
+		return nil, err
+	}
 	if e.server, err = server.NewServer(e.options()); err != nil {
 		return nil, fmt.Errorf("configure the embedded NATS server: %w", err)
 	}
@@ -157,6 +161,7 @@ func (e *embedded) close() {
 	if e.server != nil {
 		e.server.Shutdown()
 		e.server.WaitForShutdown()
+		e.keeper.finish()
 	}
 	_ = e.lock.Unlock() // the process's end frees it too
 }

@@ -328,7 +328,7 @@ func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 	list := b.js.ListStreams(ctx)
 	for info := range list.Info() {
 		if b.ours(&info.Config) {
-			topics = append(topics, topicStatus(info))
+			topics = append(topics, b.topicStatus(info))
 		}
 	}
 	if err := list.Err(); err != nil {
@@ -347,7 +347,7 @@ func (b *Broker) Topic(ctx context.Context, name string) (status.Topic, error) {
 	if !b.ours(&info.Config) {
 		return status.Topic{}, fmt.Errorf("topic %q: %w", name, ErrNotFound)
 	}
-	return topicStatus(info), nil
+	return b.topicStatus(info), nil
 }
 
 func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
@@ -364,7 +364,7 @@ func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, 
 	return stream.CachedInfo(), nil
 }
 
-func topicStatus(info *jetstream.StreamInfo) status.Topic {
+func (b *Broker) topicStatus(info *jetstream.StreamInfo) status.Topic {
 	t := status.Topic{
 		Name:      info.Config.Name,
 		Subjects:  info.Config.Subjects,
@@ -377,6 +377,7 @@ func topicStatus(info *jetstream.StreamInfo) status.Topic {
 		Replicas:  info.Config.Replicas,
 		Consumers: info.State.Consumers,
 	}
+	t.Lost, t.LostRanges = b.lossesOf(t.Name)
 	if info.Config.MaxAge > 0 {
 		t.MaxAge = info.Config.MaxAge.String()
 	}

@@ -251,6 +251,8 @@ func (l *lines) with(s string) (found []string) {
 	return found
 }
 
+func (w *world) Lost(string, string) uint64 { return 0 }
+
 // Behind counts all that is not acknowledged as given.
 func (w *world) Behind(_ context.Context, name, topic string) (waiting, unacked uint64, err error) {
 	w.mu.Lock()

@@ -29,6 +29,7 @@ type dataPath interface {
 	OpenSink(ctx context.Context, cfg broker.SinkConfig, confirmed func()) (pipeline.Sink, error)
 	ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error)
 	Behind(ctx context.Context, pipeline, topic string) (waiting, unacked uint64, err error)
+	Lost(pipeline, topic string) uint64
 	Protect(pipelines ...string) error
 }
 
@@ -111,6 +112,8 @@ func (p brokerPath) ResetSource(ctx context.Context, name, topic, to string) (ui
 func (p brokerPath) Behind(ctx context.Context, name, topic string) (waiting, unacked uint64, err error) {
 	return p.b.Behind(ctx, name, topic)
 }
+
+func (p brokerPath) Lost(name, topic string) uint64 { return p.b.Lost(name, topic) }
 
 func (p brokerPath) Protect(pipelines ...string) error { return p.b.Protect(pipelines...) }
 

@@ -55,6 +55,7 @@ func (e *Engine) Status(ctx context.Context) status.Status {
 	now := time.Now()
 	for _, sup := range e.supervisors() {
 		ps := e.describe(sup, e.behind(ctx, sup), now)
+		ps.Lost = e.data.Lost(sup.name, sup.spec.From)
 		s.Pipelines = append(s.Pipelines, ps)
 		switch ps.State {
 		case status.StateRunning, status.StatePaused, status.StateStandby:
@@ -96,7 +97,9 @@ func (e *Engine) Pipeline(name string) (status.Pipeline, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 	defer cancel()
-	return e.describe(s, e.behind(ctx, s), time.Now()), nil
+	p := e.describe(s, e.behind(ctx, s), time.Now())
+	p.Lost = e.data.Lost(s.name, s.spec.From)
+	return p, nil
 }
 
 // describe says what s does; behind is how many events the server knows that it

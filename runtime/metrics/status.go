@@ -25,6 +25,7 @@ type statusCollector struct {
 	generation, loadSeconds       *prometheus.Desc
 	memory                        *prometheus.Desc
 	topicMessages, topicBytes     *prometheus.Desc
+	topicLost, pipelineLost       *prometheus.Desc
 	storeBytes, generationCounter *prometheus.Desc
 }
 
@@ -48,6 +49,8 @@ func (s *statusCollector) init() {
 	s.memory = desc("wasmill_instance_memory_bytes", "Linear memory of all instances of a plugin.", "plugin")
 	s.topicMessages = desc("wasmill_topic_messages", "Messages a topic holds.", "topic")
 	s.topicBytes = desc("wasmill_topic_bytes", "Bytes a topic holds.", "topic")
+	s.topicLost = desc("wasmill_topic_lost_total", "Messages of a topic that were stored and are gone, by damage of the store.", "topic")
+	s.pipelineLost = desc("wasmill_events_lost_total", "Events that their topic lost before a pipeline had finished them.", "pipeline")
 	s.storeBytes = desc("wasmill_store_bytes", "Bytes of the embedded server's store in use.")
 }
 
@@ -61,6 +64,7 @@ func (s *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.build, s.ready, s.running, s.lag, s.inFlight, s.inFlightBytes, s.partitions, s.restarts,
 		s.generation, s.generationCounter, s.loadSeconds, s.memory, s.topicMessages, s.topicBytes, s.storeBytes,
+		s.topicLost, s.pipelineLost,
 	} {
 		ch <- d
 	}
@@ -90,6 +94,7 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(s.inFlightBytes, float64(p.InFlightBytes), p.Name)
 		gauge(s.partitions, float64(p.Partitions), p.Name)
 		ch <- prometheus.MustNewConstMetric(s.restarts, prometheus.CounterValue, float64(p.Restarts), p.Name)
+		ch <- prometheus.MustNewConstMetric(s.pipelineLost, prometheus.CounterValue, float64(p.Lost), p.Name)
 	}
 	for i := range st.Plugins {
 		p := &st.Plugins[i]
@@ -102,6 +107,7 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		t := &st.Topics[i]
 		gauge(s.topicMessages, float64(t.Messages), t.Name)
 		gauge(s.topicBytes, float64(t.Bytes), t.Name)
+		ch <- prometheus.MustNewConstMetric(s.topicLost, prometheus.CounterValue, float64(t.Lost), t.Name)
 	}
 }
 

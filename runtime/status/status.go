@@ -42,6 +42,8 @@ type Server struct {
 	Durability string `json:"durability"`  // "os", "fsync", "async", or "external"
 	LossWindow string `json:"loss_window"` // what a crash and a power loss may lose, in words
 	Version    string `json:"version"`     // of nats-server
+	// Repairs is what was mended in the store at the start, one line each.
+	Repairs []string `json:"repairs,omitempty"`
 }
 
 // Topic is one durable log.
@@ -57,6 +59,19 @@ type Topic struct {
 	MaxBytes  int64     `json:"max_bytes,omitempty"`
 	Replicas  int       `json:"replicas"`
 	Consumers int       `json:"consumers"`
+	// Lost counts messages that were stored and are gone, though neither a limit
+	// nor an operator has removed them.
+	Lost       uint64      `json:"lost"`
+	LostRanges []LostRange `json:"lost_ranges,omitempty"`
+}
+
+// LostRange is a range of sequences that a topic has lost.
+type LostRange struct {
+	First    uint64    `json:"first"`
+	Last     uint64    `json:"last"`
+	Cause    string    `json:"cause"`
+	Found    time.Time `json:"found"`
+	Accepted bool      `json:"accepted"` // an operator has said --accept-loss
 }
 
 // Pipeline is one pipeline and what it did since it started.
@@ -75,6 +90,7 @@ type Pipeline struct {
 	Dropped       uint64             `json:"dropped"`
 	Retried       uint64             `json:"retried"`
 	DeadLettered  uint64             `json:"dead_lettered"`
+	Lost          uint64             `json:"lost"`   // events that its topic lost before it had finished them
 	Faults        map[string]uint64  `json:"faults"` // by kind
 	InFlight      int                `json:"in_flight"`
 	InFlightBytes int                `json:"in_flight_bytes"`

@@ -1,11 +1,10 @@
 // Package host loads untrusted WebAssembly modules and calls them.
 //
-// A Host owns what all plugins share: the compile cache and the watchdog. Load
-// turns a module into a Generation: one loaded version of a plugin with its own
-// wazero Runtime, which is closed whole when the generation retires. A
-// Generation makes Instances, one for each (stage, partition); an Instance
-// takes one batch a call and survives every fault of its guest by starting a
-// fresh one.
+// A Host owns what all plugins share: the compile cache. Load turns a module
+// into a Generation: one loaded version of a plugin with its own wazero Runtime,
+// which is closed whole when the generation retires. A Generation makes
+// Instances, one for each (stage, partition); an Instance takes one batch a call
+// and survives every fault of its guest by starting a fresh one.
 //
 // Two invariants are upheld here and named in the code. A4: a plugin can never
 // stop, slow beyond its share, crash or starve the process or another plugin.

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 
+	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -78,10 +80,11 @@ const (
 	goTraceMark   = "\n\nGo runtime stack trace:"
 )
 
-// callFault classifies the error of a call that did not return. refused says
-// that linear memory was asked to grow beyond its limit during that call: then
-// that is the reason, in whatever way the guest gave up.
-func callFault(err error, out *output, refused bool, limit int64) *Fault {
+// callFault classifies the error of a call that did not return, into a module of
+// that many functions. refused says that linear memory was asked to grow beyond
+// its limit during that call: then that is the reason, in whatever way the guest
+// gave up.
+func callFault(err error, out *output, funcs int, refused bool, limit int64) *Fault {
 	text, trace, _ := strings.Cut(err.Error(), wasmTraceMark)
 	trace, _, _ = strings.Cut(trace, goTraceMark)
 	text = strings.TrimPrefix(text, "wasm error: ")
@@ -91,7 +94,10 @@ func callFault(err error, out *output, refused bool, limit int64) *Fault {
 	}
 	f := &Fault{Kind: abi.FaultTrap, Message: text, Err: err}
 	var internal runtime.Error
+	var late *deadlineError
 	switch {
+	case errors.As(err, &late):
+		f.Kind = abi.FaultDeadline
 	case refused:
 		f.Kind = abi.FaultOutOfMemory
 		f.Message = fmt.Sprintf("memory limit of %s reached: %s", size(limit), text)
@@ -99,8 +105,27 @@ func callFault(err error, out *output, refused bool, limit int64) *Fault {
 		f.Message = "internal error in a host function: " + text
 	}
 	f.Message = cut(f.Message, maxMessage)
-	f.Detail = detail(trace, out)
+	f.Detail = detail(ownFrames(trace, funcs), out)
 	return f
+}
+
+// ownFrames takes out of a stack trace the frames of what rewriting added: the
+// tick, and functions behind the module's own, which have no names.
+func ownFrames(trace string, funcs int) string {
+	var own []string
+	for line := range strings.Lines(trace) {
+		frame := strings.TrimSpace(line)
+		if strings.HasPrefix(frame, rewrite.Prefix) {
+			continue
+		}
+		if n, ok := strings.CutPrefix(frame, ".$"); ok {
+			if i, err := strconv.Atoi(n[:max(0, strings.IndexByte(n, '('))]); err == nil && i >= funcs {
+				continue
+			}
+		}
+		own = append(own, line)
+	}
+	return strings.Join(own, "")
 }
 
 // detail joins the wasm stack trace and the guest's last lines, each within

@@ -7,24 +7,21 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/tetratelabs/wazero"
 )
 
 // Generation is one loaded version of a plugin: its compiled code in a wazero
 // Runtime of its own, from which instances are made. Safe for concurrent use.
 type Generation struct {
-	host     *Host
-	spec     Spec
-	rt       wazero.Runtime
-	code     wazero.CompiledModule
+	host *Host
+	spec Spec
+	compiled
+	funcs    int // of the module, without those that rewriting added
 	digest   string
 	size     int
 	limit    int64 // bytes of memory of one instance
 	loadTime time.Duration
 
-	memory   atomic.Int64
-	overruns atomic.Uint64
+	memory atomic.Int64
 
 	mu struct {
 		sync.Mutex
@@ -46,9 +43,6 @@ func (gen *Generation) LoadTime() time.Duration { return gen.loadTime }
 
 // Memory returns the bytes of linear memory that the instances hold together.
 func (gen *Generation) Memory() int64 { return gen.memory.Load() }
-
-// Overruns returns how many calls ran past the plugin's deadline.
-func (gen *Generation) Overruns() uint64 { return gen.overruns.Load() }
 
 // Close retires the generation: no new instances. Its runtime, with all code,
 // is closed at once, or with the last instance if there still are some: code
@@ -89,14 +83,8 @@ func (gen *Generation) closeIfIdle(ctx context.Context) error {
 		return nil
 	}
 	gen.host.forget(gen)
-	// Closing the runtime closes its host modules and instances, not the
-	// compiled module, which the shared cache would keep.
-	codeErr := gen.code.Close(ctx)
-	if err := gen.rt.Close(ctx); err != nil {
+	if err := gen.compiled.close(ctx); err != nil {
 		return fmt.Errorf("close plugin %q: %w", gen.spec.Name, err)
-	}
-	if codeErr != nil {
-		return fmt.Errorf("close plugin %q: %w", gen.spec.Name, codeErr)
 	}
 	return nil
 }

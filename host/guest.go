@@ -11,6 +11,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -22,6 +23,10 @@ type guest struct {
 	memory *memory
 	mod    api.Module
 	view   api.Memory // of memory, through wazero
+	native nativeStack
+	ticker ticker
+
+	deadline time.Duration // of each call; 0 = none
 
 	//nolint:containedctx // it carries the guest to the host functions and nothing else; a call of a guest cannot be cancelled
 	ctx context.Context
@@ -42,7 +47,13 @@ func (gen *Generation) newGuest(spec *InstanceSpec, log func(level int, line str
 	if err != nil {
 		return nil, &Fault{Kind: abi.FaultOutOfMemory, Message: cut(err.Error(), maxMessage), Err: err}
 	}
-	g := &guest{gen: gen, spec: spec, memory: mem}
+	g := &guest{gen: gen, spec: spec, memory: mem, ticker: ticker{quantum: rewrite.Quantum}}
+	if err := g.native.reserve(); err != nil { // it can do without, see nativeStack
+		gen.host.log.Warn("a plugin instance has no stack of its own; a recursion in it takes more memory and time to end", "plugin", gen.spec.Name, "error", err)
+	}
+	if g.deadline = gen.spec.Limits.Deadline; g.deadline > 0 {
+		g.deadline = max(g.deadline, startDeadline)
+	}
 	g.clock = clock{start: time.Now(), real: gen.granted(abi.GrantClock)}
 	g.rand = rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", gen.digest, spec.Pipeline, spec.Partition)))
 	g.out.log = log
@@ -59,16 +70,18 @@ func (g *guest) start() *Fault {
 		return g.fault(err)
 	}
 	g.view = g.mod.Memory()
-	g.bufferFn = g.mod.ExportedFunction(abi.ExportBuffer)
-	g.processFn = g.mod.ExportedFunction(abi.ExportProcess)
-	g.openFn = g.mod.ExportedFunction(abi.ExportOpen)
-	g.closeFn = g.mod.ExportedFunction(abi.ExportClose)
-	if init := g.mod.ExportedFunction(abi.ExportInitialize); init != nil {
-		if _, f := g.call(init); f != nil {
-			return f
+	g.bufferFn = g.export(abi.ExportBuffer)
+	g.processFn = g.export(abi.ExportProcess)
+	g.openFn = g.export(abi.ExportOpen)
+	g.closeFn = g.export(abi.ExportClose)
+	for _, name := range []string{rewrite.Start, abi.ExportInitialize} {
+		if fn := g.export(name); fn != nil {
+			if _, f := g.call(fn); f != nil {
+				return f
+			}
 		}
 	}
-	version, f := g.call(g.mod.ExportedFunction(abi.ExportABI))
+	version, f := g.call(g.export(abi.ExportABI))
 	if f != nil {
 		return f
 	}
@@ -80,9 +93,18 @@ func (g *guest) start() *Fault {
 	return nil
 }
 
-// instantiate makes the wazero instance, which runs the module's start function
-// if it has one. wazero panics when it cannot have the memory that a module
-// begins with.
+// export returns an exported function, on the guest's stack; nil if there is none.
+func (g *guest) export(name string) api.Function {
+	fn := g.mod.ExportedFunction(name)
+	if fn != nil {
+		g.native.attach(fn)
+	}
+	return fn
+}
+
+// instantiate makes the wazero instance. No code of the guest runs: its start
+// function has become an export. wazero panics when it cannot have the memory
+// that a module begins with.
 func (g *guest) instantiate() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -94,8 +116,10 @@ func (g *guest) instantiate() (err error) {
 	// No name: a runtime has many instances. No start functions: _initialize is
 	// called by us, and wazero would look for _start.
 	cfg := wazero.NewModuleConfig().WithName("").WithStartFunctions()
-	g.mod, err = g.gen.rt.InstantiateModule(ctx, g.gen.code, cfg)
-	return err
+	if g.mod, err = g.gen.rt.InstantiateModule(ctx, g.gen.code, cfg); err != nil {
+		return err
+	}
+	return g.link(ctx)
 }
 
 // call calls a function of up to two i32 parameters. The result is what the
@@ -109,6 +133,7 @@ func (g *guest) call(fn api.Function, params ...uint64) (uint64, *Fault) {
 func (g *guest) run(fn api.Function) (uint64, *Fault) {
 	g.memory.refused = false
 	g.out.begin()
+	g.ticker.begin(g.deadline)
 	if err := fn.CallWithStack(g.ctx, g.stack[:]); err != nil {
 		return 0, g.fault(err)
 	}
@@ -117,7 +142,7 @@ func (g *guest) run(fn api.Function) (uint64, *Fault) {
 
 func (g *guest) fault(err error) *Fault {
 	g.out.flush()
-	return callFault(err, &g.out, g.memory.refused, g.memory.limit)
+	return callFault(err, &g.out, g.gen.funcs, g.memory.refused, g.memory.limit)
 }
 
 // failed makes a Fault of what a guest returned; its last line, if the call
@@ -270,4 +295,5 @@ func (g *guest) release() {
 		g.gen.host.log.Warn("a plugin instance did not close cleanly", "plugin", g.gen.spec.Name, "error", err)
 	}
 	g.memory.release()
+	g.native.release()
 }

@@ -25,18 +25,14 @@ type Options struct {
 
 // Host loads plugins. Its methods are safe for concurrent use.
 type Host struct {
-	dir      string
-	log      *slog.Logger
-	cache    wazero.CompilationCache
-	watchdog *watchdog
+	dir   string
+	log   *slog.Logger
+	cache wazero.CompilationCache
 
 	// compiling holds a token while a module is compiled: one at a time bounds
 	// memory, leaves the other cores to the data path, and lets a second load of
 	// the same module find the first one's result.
 	compiling chan struct{}
-
-	stop chan struct{}
-	done sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
@@ -47,7 +43,7 @@ type Host struct {
 
 // New returns a Host that is not open yet. It does no I/O.
 func New(o Options) *Host {
-	h := &Host{dir: o.CacheDir, log: o.Log, watchdog: newWatchdog(), compiling: make(chan struct{}, 1)}
+	h := &Host{dir: o.CacheDir, log: o.Log, compiling: make(chan struct{}, 1)}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -55,7 +51,7 @@ func New(o Options) *Host {
 	return h
 }
 
-// Open prepares the cache directory and starts the watchdog.
+// Open prepares the cache directory.
 func (h *Host) Open(_ context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -71,8 +67,6 @@ func (h *Host) Open(_ context.Context) error {
 		h.cache = cache
 	}
 	h.mu.open = true
-	h.stop = make(chan struct{})
-	h.done.Go(func() { h.watchdog.run(h.stop) })
 	return nil
 }
 
@@ -105,9 +99,9 @@ func openCache(dir string) (wazero.CompilationCache, error) {
 	return cache, nil
 }
 
-// Close waits for a module that is being compiled, stops the watchdog and closes
-// every generation that has no instances left. One that still has closes with its last instance; it is an error to
-// leave it so. Calling Close again does nothing.
+// Close waits for a module that is being compiled and closes every generation
+// that has no instances left. One that still has closes with its last instance;
+// it is an error to leave it so. Calling Close again does nothing.
 func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
 	if !h.mu.open {
@@ -123,8 +117,6 @@ func (h *Host) Close(ctx context.Context) error {
 
 	h.compiling <- struct{}{} // from here on nothing uses the cache
 	defer func() { <-h.compiling }()
-	close(h.stop)
-	h.done.Wait()
 	var errs []error
 	for _, gen := range left {
 		errs = append(errs, gen.Close(ctx))

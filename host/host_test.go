@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 // goGuest builds testdata/guest once and returns the path of the module.
 var goGuest = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "guest.wasm")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-buildmode=c-shared", "-o", path, "./testdata/guest")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-w", "-buildmode=c-shared", "-o", path, "./testdata/guest")
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build testdata/guest: %w\n%s", err, out)

@@ -30,7 +30,6 @@ type Instance struct {
 	guest     *guest // nil after a fault
 	retired   *guest // shut; mapped until the next call, since views of it may be read until then
 	used      atomic.Pointer[memory]
-	watch     watched
 	gate      *logGate // of all the instance logs
 	closed    bool
 	discarded bool
@@ -55,15 +54,11 @@ func (gen *Generation) NewInstance(ctx context.Context, spec InstanceSpec) (*Ins
 		MaxBytes:    gen.spec.Limits.MaxOutputBytes,
 		MaxPerEvent: gen.spec.Limits.MaxOutputs,
 	}}
-	i.watch.deadline = gen.spec.Limits.Deadline
 	i.gate = newLogGate(func(level int, line string) {
 		if log := gen.spec.Log; log != nil {
 			log(spec.Pipeline, spec.Partition, level, line)
 		}
 	})
-	i.watch.log = i.gate.line
-	i.watch.over = &gen.overruns
-	gen.host.watchdog.add(&i.watch)
 	if err := i.fresh(ctx); err != nil {
 		i.Discard()
 		return nil, fmt.Errorf("start plugin %q in pipeline %q: %w", gen.spec.Name, spec.Pipeline, err)
@@ -95,8 +90,6 @@ func (i *Instance) fresh(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start a fresh guest of plugin %q: %w", i.gen.spec.Name, err)
 	}
-	i.watch.enter()
-	defer i.watch.leave()
 	g, f := i.gen.newGuest(&i.spec, i.gate.line)
 	if f != nil {
 		return f
@@ -111,6 +104,7 @@ func (i *Instance) fresh(ctx context.Context) error {
 		g.release()
 		return f
 	}
+	g.deadline = i.gen.spec.Limits.Deadline
 	i.guest = g
 	i.used.Store(g.memory)
 	return nil
@@ -124,8 +118,7 @@ func (i *Instance) fresh(ctx context.Context) error {
 //
 // The error is a *Fault when the plugin failed; res is then empty, and the next
 // Process starts a fresh guest. ctx only bounds that start: a call that has
-// begun cannot be cancelled. A response that comes after the plugin's deadline
-// is still correct and is used; the overrun is counted and logged.
+// begun ends by itself or at the plugin's deadline.
 func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.Event, res *abi.Result) error {
 	res.Reset()
 	if i.closed {
@@ -147,9 +140,7 @@ func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.
 	}
 	lim := i.limits
 	lim.Events = len(events)
-	i.watch.enter()
 	f := i.guest.process(h, events, total, lim, res)
-	i.watch.leave()
 	i.guest.flushMetrics()
 	i.gate.settle(false)
 	if f != nil {
@@ -192,9 +183,7 @@ func (i *Instance) Close(_ context.Context, res *abi.Result) error {
 	if i.guest == nil {
 		return nil
 	}
-	i.watch.enter()
 	f := i.guest.finish(i.limits, res)
-	i.watch.leave()
 	i.guest.flushMetrics()
 	if f != nil {
 		i.fail(res)
@@ -211,7 +200,6 @@ func (i *Instance) Discard() {
 	}
 	i.closed, i.discarded = true, true
 	defer i.gate.settle(true)
-	i.gen.host.watchdog.remove(&i.watch)
 	i.unmap()
 	i.used.Store(nil)
 	if i.guest != nil {

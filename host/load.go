@@ -19,6 +19,8 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	parser "github.com/wasmill/wasmill/host/inspect"
+	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -50,7 +52,7 @@ type Spec struct {
 // Limits bound one plugin. Zero values stand for the defaults.
 type Limits struct {
 	Memory         int64         // bytes of linear memory of one instance; 0 = 64 MiB; at most just below 2 GiB
-	Deadline       time.Duration // of one call; an overrun is counted and logged; 0 = none
+	Deadline       time.Duration // of one call, at which it is ended; at least 100 ms for the calls of a start; 0 = none
 	MaxOutputBytes int           // bytes of one response; 0 = 8 MiB
 	MaxOutputs     int           // outputs for one event; 0 = 1024
 }
@@ -105,7 +107,15 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 	if _, ok := m.export(abi.ExportOpen); !ok && hasConfig(spec.Config) {
 		h.log.Warn("a plugin is given a configuration but does not export what takes it", "plugin", spec.Name, "export", abi.ExportOpen)
 	}
-	rt, code, err := h.compile(ctx, binary, m)
+	parsed, err := parser.Parse(binary, parser.Caps{})
+	if err != nil {
+		return nil, refuse(err)
+	}
+	rewritten, err := rewrite.Module(parsed, rewrite.Options{})
+	if err != nil {
+		return nil, refuse(err)
+	}
+	code, err := h.compile(ctx, rewritten, m)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("load plugin %q: %w", spec.Name, err)
@@ -113,12 +123,12 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 		return nil, refuse(err)
 	}
 	gen := &Generation{
-		host: h, spec: spec, rt: rt, code: code,
+		host: h, spec: spec, compiled: code, funcs: len(parsed.Funcs),
 		digest: digest, size: len(binary), limit: spec.Limits.Memory, loadTime: time.Since(begin),
 	}
 	gen.mu.metrics = map[string]int{}
 	if err := h.register(gen); err != nil {
-		return nil, errors.Join(fmt.Errorf("load plugin %q: %w", spec.Name, err), code.Close(ctx), rt.Close(ctx))
+		return nil, errors.Join(fmt.Errorf("load plugin %q: %w", spec.Name, err), code.close(ctx))
 	}
 	return gen, nil
 }
@@ -175,32 +185,49 @@ func readModule(spec Spec) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// compiled is a generation's runtime with what runs in it.
+type compiled struct {
+	rt     wazero.Runtime
+	code   wazero.CompiledModule
+	linker wazero.CompiledModule // puts the tick into an instance of code
+}
+
+// close closes the runtime, with its host modules and instances, and the code,
+// which the shared cache would keep.
+func (c *compiled) close(ctx context.Context) error {
+	var errs []error
+	if c.code != nil {
+		errs = append(errs, c.code.Close(ctx))
+	}
+	return errors.Join(append(errs, c.rt.Close(ctx))...)
+}
+
 // compile makes the generation's runtime with the host functions that the
 // module imports, and compiles the module, or takes it from the cache.
-func (h *Host) compile(ctx context.Context, binary []byte, m *module) (wazero.Runtime, wazero.CompiledModule, error) {
+func (h *Host) compile(ctx context.Context, binary []byte, m *module) (compiled, error) {
 	select {
 	case h.compiling <- struct{}{}:
 		defer func() { <-h.compiling }()
 	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+		return compiled{}, ctx.Err()
 	}
 	h.mu.Lock()
 	open, cache := h.mu.open, h.cache
 	h.mu.Unlock()
 	if !open {
-		return nil, nil, fmt.Errorf("cannot be loaded: the host is %w", ErrClosed)
+		return compiled{}, fmt.Errorf("cannot be loaded: the host is %w", ErrClosed)
 	}
-	rt, code, err := compileWith(ctx, cache, binary, m)
+	c, err := compileWith(ctx, cache, binary, m)
 	if err != nil && isCacheError(err) {
 		// A full disk or a broken entry must not keep a good plugin from running.
 		h.log.Warn("compile cache is not usable for this module, compiling without it; remove the directory if this repeats",
 			"dir", h.dir, "error", err)
-		rt, code, err = compileWith(ctx, nil, binary, m)
+		c, err = compileWith(ctx, nil, binary, m)
 	}
-	return rt, code, err
+	return c, err
 }
 
-func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []byte, m *module) (rt wazero.Runtime, code wazero.CompiledModule, err error) {
+func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []byte, m *module) (c compiled, err error) {
 	// The memory limit is not wazero's to enforce: a growth that it refuses by
 	// itself would be invisible, and could not be told from another trap.
 	// Debug information is not read: it is untrusted and large.
@@ -212,28 +239,31 @@ func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []by
 	if cache != nil {
 		cfg = cfg.WithCompilationCache(cache)
 	}
-	rt = wazero.NewRuntimeWithConfig(ctx, cfg)
+	c.rt = wazero.NewRuntimeWithConfig(ctx, cfg)
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("cannot be compiled: %v", r)
 		}
 		if err != nil {
-			err = errors.Join(err, rt.Close(ctx))
+			err = errors.Join(err, c.close(ctx))
 		}
 	}()
-	if err := offer(ctx, rt, wasiModule, wasiFunctions(), m); err != nil {
-		return rt, nil, fmt.Errorf("offer %s: %w", wasiModule, err)
+	if err := offer(ctx, c.rt, wasiModule, wasiFunctions(), m); err != nil {
+		return c, fmt.Errorf("offer %s: %w", wasiModule, err)
 	}
-	if err := offer(ctx, rt, abi.ImportModule, hostFunctions(), m); err != nil {
-		return rt, nil, fmt.Errorf("offer %s: %w", abi.ImportModule, err)
+	if err := offer(ctx, c.rt, abi.ImportModule, hostFunctions(), m); err != nil {
+		return c, fmt.Errorf("offer %s: %w", abi.ImportModule, err)
+	}
+	if c.linker, err = offerTick(ctx, c.rt); err != nil {
+		return c, err
 	}
 	// On one goroutine, ours: a panic of the compiler is then an error
 	// (invariant A4), and the other cores stay with the data path.
-	code, err = rt.CompileModule(ctx, binary)
+	c.code, err = c.rt.CompileModule(ctx, binary)
 	if err != nil {
-		return rt, nil, fmt.Errorf("is not a valid WebAssembly module: %w", err)
+		return c, fmt.Errorf("is not a valid WebAssembly module: %w", err)
 	}
-	return rt, code, nil
+	return c, nil
 }
 
 // isCacheError says whether compiling failed over the cache, not over the module.

@@ -19,7 +19,7 @@
 //
 // It is built with
 //
-//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags='-s -w' -o p.wasm .
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags=-w -o p.wasm .
 //
 // # What a handler decides
 //

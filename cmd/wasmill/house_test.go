@@ -31,8 +31,9 @@ var house = map[string][]string{
 	"sdk/sdktest": {"sdk", "sdk/abi"},
 
 	// The sandbox knows neither topics nor pipelines.
-	"host":          {"host/inspect", "sdk/abi", "github.com/tetratelabs/wazero", "golang.org/x/sys"},
+	"host":          {"host/inspect", "host/rewrite", "sdk/abi", "github.com/tetratelabs/wazero", "golang.org/x/sys"},
 	"host/inspect":  {},
+	"host/rewrite":  {"host/inspect"},
 	"host/wasmtest": {"sdk/abi"},
 
 	// What all of runtime shares.

@@ -26,7 +26,7 @@ func buildGo(ctx context.Context, dir, file string, out io.Writer) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, tool, "build",
-		"-trimpath", "-ldflags=-s -w",
+		"-trimpath", "-ldflags=-w",
 		"-buildmode=c-shared", // a reactor: it exports functions and has no _start
 		"-buildvcs=false",     // the same source is the same module, whatever the commit
 		"-o", file, ".")

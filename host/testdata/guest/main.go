@@ -25,6 +25,7 @@ var (
 	mode    string
 	opened  []byte
 	batches int
+	spun    int
 	hoard   [][]byte
 )
 
@@ -143,7 +144,8 @@ func event(i uint32, e *abi.Event) {
 	case "open":
 		emit(i, string(opened))
 	case "spin":
-		for begin := time.Now(); time.Since(begin) < 400*time.Millisecond; {
+		for {
+			spun++
 		}
 	default:
 		writer.Pass(i, 0)

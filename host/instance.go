@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/wasmill/wasmill/sdk/abi"
 )
@@ -30,7 +31,8 @@ type Instance struct {
 	guest     *guest // nil after a fault
 	retired   *guest // shut; mapped until the next call, since views of it may be read until then
 	used      atomic.Pointer[memory]
-	gate      *logGate // of all the instance logs
+	started   time.Duration // of the last Process: starting a fresh guest
+	gate      *logGate      // of all the instance logs
 	closed    bool
 	discarded bool
 }
@@ -133,8 +135,12 @@ func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.
 		return &Fault{Kind: abi.FaultOutOfMemory, Message: fmt.Sprintf(
 			"a batch of %d events takes %d bytes, the plugin's memory limit is %s", len(events), total, size(i.gen.limit))}
 	}
+	i.started = 0
 	if i.guest == nil {
-		if err := i.fresh(ctx); err != nil {
+		begin := time.Now()
+		err := i.fresh(ctx)
+		i.started = time.Since(begin)
+		if err != nil {
 			return err
 		}
 	}
@@ -149,6 +155,10 @@ func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.
 	}
 	return nil
 }
+
+// Started returns how long the last Process took to start a fresh guest in place
+// of one that had faulted; zero when it did not have to.
+func (i *Instance) Started() time.Duration { return i.started }
 
 // fail retires the guest after a fault.
 func (i *Instance) fail(res *abi.Result) {

@@ -264,6 +264,9 @@ func (e *Engine) switchPipelines(c *change) error {
 	e.mu.plugins, e.mu.plan = c.plugins, c.next
 	e.mu.Unlock()
 	setUsers(c.next, c.plugins)
+	for _, name := range c.remove {
+		e.throttle.Forget(name)
+	}
 	// A pipeline that never started, for want of the lease, has not taken its instances.
 	wanted := map[place]bool{}
 	for _, u := range usesOf(c) {

@@ -155,6 +155,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			deps := pipeline.Deps{
 				Source:       source,
 				Shares:       shares(stages, spec.Name),
+				Throttle:     e.throttle,
 				Listener:     event.Tee(e.deps.Listener, own),
 				DrainTimeout: e.deps.DrainTimeout,
 				Processor: func(stage, partition int) (pipeline.Processor, error) {

@@ -84,6 +84,8 @@ type Engine struct {
 	ops     chan struct{} // capacity 1: held by the operation at work
 	crew    *crew
 
+	throttle *pipeline.Throttle // of all pipelines
+
 	mu struct {
 		sync.RWMutex
 		plan      *plan.Plan // nil before Open
@@ -124,6 +126,7 @@ func (e *Engine) init() {
 	}
 	e.deps.Listener = e.deps.Listener.WithDefaults()
 	e.pool, e.ops, e.crew = newPool(), make(chan struct{}, 1), newCrew()
+	e.throttle = pipeline.NewThrottle()
 	e.mu.plugins, e.mu.pipelines = map[string]*plugin{}, map[string]*supervisor{}
 }
 

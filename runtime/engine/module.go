@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/runtime/pipeline"
@@ -77,6 +78,15 @@ func (i *instance) Discard() {
 	i.discarded = true
 	i.Processor.Discard()
 	i.of.release()
+}
+
+// Started is how long the last call took to start a fresh guest, as far as the
+// processor says; it belongs to what the pipeline charges to the plugin.
+func (i *instance) Started() time.Duration {
+	if s, ok := i.Processor.(interface{ Started() time.Duration }); ok {
+		return s.Started()
+	}
+	return 0
 }
 
 // place is where an instance works, and what it was opened for.

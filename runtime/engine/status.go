@@ -133,6 +133,9 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 		if why := a.trouble(); why != "" {
 			p.Reason = strings.TrimPrefix(p.Reason+"; outputs are not being stored: "+why, "; ")
 		}
+		if st.Throttled != "" {
+			p.Reason = strings.TrimPrefix(p.Reason+"; "+st.Throttled, "; ")
+		}
 	}
 	return p
 }

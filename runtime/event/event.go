@@ -30,6 +30,7 @@ const (
 	ReasonPartition    = "partition_full"         // one partition is behind, its queue is full
 	ReasonOutput       = "output"                 // an output topic does not confirm fast enough
 	ReasonPaused       = "paused"                 // an operator paused the pipeline
+	ReasonThrottled    = "plugin_throttled"       // a plugin burns processor time in calls that fail
 )
 
 // Listener is told everything that happens on the data path. Each field may be

@@ -52,6 +52,9 @@ type stage struct {
 	events []abi.Event // inputs made from the previous stage's outputs
 	origin []int       // of events: index in the batch
 	keep   []byte      // headers merged for events, and copies kept over a retry
+
+	account *Account
+	faulted bool // the last call has: the next one starts a fresh instance
 }
 
 type swap struct {
@@ -95,7 +98,7 @@ func newPartition(ctx context.Context, p *Pipeline, index int) (*partition, erro
 			pt.discard(ctx)
 			return nil, fmt.Errorf("stage %q: %w", st.Name, err)
 		}
-		pt.stages = append(pt.stages, &stage{Stage: st, proc: proc})
+		pt.stages = append(pt.stages, &stage{Stage: st, proc: proc, account: p.deps.Throttle.account(p.cfg.Name, st.Plugin)})
 	}
 	return pt, nil
 }
@@ -296,7 +299,9 @@ func (pt *partition) applySwaps(ctx context.Context, minStage int) error {
 			return nil
 		}
 		err := pt.closeStage(ctx, s.stage, true)
-		pt.stages[s.stage].proc = s.proc
+		st := pt.stages[s.stage]
+		st.proc, st.faulted = s.proc, false
+		st.account.Forgive() // it is another plugin now
 		close(s.done)
 		if err != nil {
 			return err // the others are refused when the partition ends

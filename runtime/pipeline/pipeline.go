@@ -34,6 +34,7 @@ type Pipeline struct {
 	deps  Deps
 	track tracker
 	held  holding
+	slots slots
 	parts []*partition
 	stats counters
 
@@ -77,9 +78,13 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 		deps.DrainTimeout = 30 * time.Second
 	}
 	deps.Listener = deps.Listener.WithDefaults()
+	if deps.Throttle == nil {
+		deps.Throttle = NewThrottle()
+	}
 	p := &Pipeline{
 		cfg: cfg, deps: deps,
 		held:     holding{shares: deps.Shares},
+		slots:    newSlots(cfg.Partitions),
 		ready:    make(chan struct{}),
 		progress: make(chan struct{}, 1),
 		stopping: make(chan struct{}),

@@ -48,7 +48,7 @@ func (r *run) stage(ctx context.Context, k int, events []abi.Event, origin []int
 // when again is set; after that the batch is halved until the event at fault
 // stands alone, which then follows the retry policy.
 func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int, again bool) error {
-	f, err := r.invoke(ctx, k, events)
+	f, err := r.invoke(ctx, k, events, origin[0])
 	if err != nil {
 		return err
 	}
@@ -68,9 +68,15 @@ func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int,
 	return r.call(ctx, k, events[half:], origin[half:], false)
 }
 
-// invoke makes one call and reports it. The result is in the stage's res.
-func (r *run) invoke(ctx context.Context, k int, events []abi.Event) (fault, error) {
-	if err := ctx.Err(); err != nil {
+// invoke makes one call, as soon as the plugin's account allows, and reports it.
+// The result is in the stage's res. at is the origin of the first event.
+func (r *run) invoke(ctx context.Context, k int, events []abi.Event, at int) (fault, error) {
+	leave, err := r.enter(ctx, k, at)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := r.p.slots.take(ctx); err != nil {
 		return nil, err
 	}
 	st := r.stages[k]
@@ -78,8 +84,11 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event) (fault, err
 	r.calls++
 	start := time.Now()
 	h := abi.BatchHeader{Kind: abi.KindData, Count: uint32(len(events)), ID: r.calls, Now: start.UnixNano()}
-	err := st.proc.Process(ctx, h, events, &st.res)
-	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), time.Since(start), err)
+	err = st.proc.Process(ctx, h, events, &st.res)
+	d := time.Since(start)
+	r.p.slots.give()
+	st.book(d, len(events), err != nil)
+	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), d, err)
 	if gone := ctx.Err(); gone != nil {
 		return nil, gone // abandoned meanwhile: another run may own the events now
 	}
@@ -214,7 +223,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		attempt++
 		e.Attempt = uint32(attempt)
 		one := []abi.Event{e}
-		f, err := r.invoke(ctx, k, one)
+		f, err := r.invoke(ctx, k, one, at)
 		if err != nil {
 			return err
 		}
@@ -270,28 +279,37 @@ func (r *run) longest() time.Duration {
 // the very fix that the event waits for. A drain ends the wait; the event then
 // stays unacknowledged.
 func (r *run) sleep(ctx context.Context, k int, d time.Duration) error {
+	_, err := r.pause(ctx, k, d, nil)
+	return err
+}
+
+// pause is sleep that ends as soon as something can be sent to turn, too; took
+// says that it was.
+func (r *run) pause(ctx context.Context, k int, d time.Duration, turn chan<- struct{}) (took bool, err error) {
 	if err := r.sink.Flush(); err != nil {
-		return fmt.Errorf("flush outputs: %w", err)
+		return false, fmt.Errorf("flush outputs: %w", err)
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		select {
+		case turn <- struct{}{}:
+			return true, nil
 		case <-timer.C:
-			return r.applySwaps(ctx, k)
+			return false, r.applySwaps(ctx, k)
 		case <-r.queue.wake:
 			if err := r.applySwaps(ctx, k); err != nil {
-				return err
+				return false, err
 			}
 			select {
 			case <-r.p.stopping:
-				return errDraining
+				return false, errDraining
 			default:
 			}
 		case <-r.p.stopping:
-			return errDraining
+			return false, errDraining
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 }

@@ -18,6 +18,7 @@ type Stats struct {
 	Lag                                     uint64 // events of the topic not yet finished
 	AckedSeq                                uint64
 	Paused                                  bool
+	Throttled                               string // which plugin is held back, and why; "" = none
 }
 
 // counters is the mutable side of Stats.
@@ -87,5 +88,11 @@ func (p *Pipeline) Stats() Stats {
 	p.mu.Lock()
 	s.Paused = p.mu.paused != nil
 	p.mu.Unlock()
+	for _, st := range p.cfg.Stages {
+		if why := p.deps.Throttle.account(p.cfg.Name, st.Plugin).explain(st.Plugin); why != "" {
+			s.Throttled = why
+			break
+		}
+	}
 	return s
 }

@@ -111,6 +111,9 @@ type Deps struct {
 	// once. The order of the plugins must be the same in all pipelines.
 	Shares   []*Share
 	Listener event.Listener
+	// Throttle keeps the accounts of the plugins, for all pipelines of the
+	// process; nil is one for this run alone.
+	Throttle *Throttle
 	// DrainTimeout bounds how long Run goes on after its context ended.
 	DrainTimeout time.Duration
 }

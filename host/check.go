@@ -69,7 +69,8 @@ func (m *module) checkExports() error {
 	}
 	for _, e := range m.exports {
 		if v, ok := strings.CutPrefix(e.name, "wasmill_abi_v"); ok && e.name != abi.ExportABI {
-			return fmt.Errorf("is built for version %s of the plugin ABI; this Wasmill speaks version %d: build it with a matching SDK", v, abi.Major)
+			return fmt.Errorf("is built for version %s of the plugin ABI; this Wasmill speaks version %d: build it with a matching SDK",
+				cut(printable([]byte(v)), 20), abi.Major)
 		}
 	}
 	return fmt.Errorf("is not a Wasmill plugin: it does not export %s (Go plugins import github.com/wasmill/wasmill/sdk)", strings.Join(missing, ", "))

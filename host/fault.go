@@ -88,7 +88,7 @@ func callFault(err error, out *output, funcs int, refused bool, limit int64) *Fa
 	text, trace, _ := strings.Cut(err.Error(), wasmTraceMark)
 	trace, _, _ = strings.Cut(trace, goTraceMark)
 	text = strings.TrimPrefix(text, "wasm error: ")
-	text = strings.TrimSuffix(text, " (recovered by wazero)")
+	text = printable([]byte(strings.TrimSuffix(text, " (recovered by wazero)")))
 	if p := out.panicLine(); p != "" {
 		text = p + " (" + text + ")"
 	}
@@ -134,9 +134,9 @@ func detail(trace string, out *output) string {
 	var b strings.Builder
 	if trace = strings.TrimSpace(trace); trace != "" {
 		b.WriteString("wasm stack trace:\n\t")
-		b.WriteString(cut(trace, maxDetail/2-32))
+		b.WriteString(cut(printableLines(out.redact.text(trace)), maxDetail/2-32)) // the names in it are the module's
 	}
-	if tail := out.tail(maxDetail/2 - 32); tail != "" {
+	if tail := out.last(maxDetail/2 - 32); tail != "" {
 		if b.Len() > 0 {
 			b.WriteByte('\n')
 		}
@@ -144,6 +144,15 @@ func detail(trace string, out *output) string {
 		b.WriteString(tail)
 	}
 	return b.String()
+}
+
+// printableLines is printable for text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = printable([]byte(l))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // cut shortens s to at most n bytes, without splitting a character, and marks it.

@@ -19,6 +19,8 @@ type Generation struct {
 	digest   string
 	size     int
 	limit    int64 // bytes of memory of one instance
+	gate     *gate // of what all instances log and observe
+	redact   *redactor
 	loadTime time.Duration
 
 	memory atomic.Int64

@@ -38,6 +38,8 @@ type guest struct {
 	clock   clock
 	rand    *rand.ChaCha8
 	metrics []metric
+	observe tokens // for histograms, in this call
+	polled  []byte // what poll_oneoff was asked
 }
 
 // newGuest instantiates the module and initializes it, up to the point where
@@ -56,7 +58,7 @@ func (gen *Generation) newGuest(spec *InstanceSpec, log func(level int, line str
 	}
 	g.clock = clock{start: time.Now(), real: gen.granted(abi.GrantClock)}
 	g.rand = rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", gen.digest, spec.Pipeline, spec.Partition)))
-	g.out.log = log
+	g.out = output{log: log, admit: gen.gate.line, redact: gen.redact, why: -1}
 	g.ctx = context.WithValue(context.Background(), guestKey{}, g)
 	if f := g.start(); f != nil {
 		g.release()
@@ -228,31 +230,7 @@ func (g *guest) process(h abi.BatchHeader, events []abi.Event, total int, lim ab
 	if f != nil {
 		return f
 	}
-	return g.response(abi.ExportProcess, int64(r), lim, res)
-}
-
-// response checks and decodes what fn returned (invariant A6).
-func (g *guest) response(fn string, r int64, lim abi.ResponseLimits, res *abi.Result) *Fault {
-	if r < 0 {
-		if g.memory.refused {
-			return g.failed(abi.FaultOutOfMemory, "memory limit of %s reached: %s failed with code %d", size(g.memory.limit), fn, r)
-		}
-		return g.failed(abi.FaultGuestError, "%s failed with code %d", fn, r)
-	}
-	p, n := uint32(uint64(r)>>32), uint32(uint64(r))
-	if n > abi.MaxFrame {
-		return g.failed(abi.FaultBadResponse, "%s returned a response of %d bytes, more than 2 GiB", fn, n)
-	}
-	frame, ok := g.view.Read(p, n)
-	if !ok {
-		return g.failed(abi.FaultBadResponse, "%s returned %d bytes at address %d, its memory ends at %d", fn, n, p, g.view.Size())
-	}
-	if err := abi.DecodeResponse(frame, lim, res); err != nil {
-		f := g.failed(abi.FaultBadResponse, "response of %s: %s", fn, err)
-		f.Err = err
-		return f
-	}
-	return nil
+	return g.response(abi.ExportProcess, int64(r), events, lim, res)
 }
 
 // finish calls wasmill_close, if the guest has it.
@@ -264,7 +242,7 @@ func (g *guest) finish(lim abi.ResponseLimits, res *abi.Result) *Fault {
 	if f != nil {
 		return f
 	}
-	return g.response(abi.ExportClose, int64(r), lim, res)
+	return g.response(abi.ExportClose, int64(r), nil, lim, res)
 }
 
 // report passes one value of a metric on.

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -290,62 +289,4 @@ func TestMetricDefinitions(t *testing.T) {
 	if got := other.define([]byte("m9"), 0); got != 0 {
 		t.Errorf("a known name in another instance gave %d", got)
 	}
-}
-
-func TestOutput(t *testing.T) {
-	var lines []string
-	o := &output{log: func(level int, line string) { lines = append(lines, fmt.Sprint(level, " ", line)) }}
-	take := func() []string {
-		l := lines
-		lines = nil
-		return l
-	}
-	t.Run("lines are put together from any pieces", func(t *testing.T) {
-		for _, piece := range []string{"o", "ne\ntwo\nth", "", "ree\r\n\n"} {
-			o.write(1, []byte(piece))
-		}
-		if got := take(); !slices.Equal(got, []string{"0 one", "0 two", "0 three"}) {
-			t.Errorf("%q", got)
-		}
-	})
-	t.Run("the two streams do not mix", func(t *testing.T) {
-		o.write(1, []byte("out"))
-		o.write(2, []byte("err\n"))
-		o.write(1, []byte("put\n"))
-		if got := take(); !slices.Equal(got, []string{"4 err", "0 output"}) {
-			t.Errorf("%q", got)
-		}
-	})
-	t.Run("a long line is cut", func(t *testing.T) {
-		o.write(1, bytes.Repeat([]byte("x"), 3*maxLine))
-		o.write(1, []byte("more\nnext\n"))
-		got := take()
-		if len(got) != 2 || len(got[0]) > maxLine+8 || !strings.HasSuffix(got[0], "x…") || got[1] != "0 next" {
-			t.Errorf("%d lines, the first of %d bytes, the last %q", len(got), len(got[0]), got[len(got)-1])
-		}
-	})
-	t.Run("control characters and broken text are shown, not sent on", func(t *testing.T) {
-		o.write(1, []byte("\x1b[2Jtab\tä\xff\u009b\n"))
-		if got := take(); !slices.Equal(got, []string{"0 �[2Jtab\tä��"}) {
-			t.Errorf("%q", got)
-		}
-	})
-	t.Run("what is kept is bounded", func(t *testing.T) {
-		for n := range 10_000 {
-			o.write(2, fmt.Appendf(nil, "line %d\n", n))
-		}
-		take()
-		if o.bytes > maxTail || len(o.lines) > maxTail {
-			t.Errorf("%d lines of %d bytes", len(o.lines), o.bytes)
-		}
-		if tail := o.tail(100); len(tail) > 100 || !strings.HasSuffix(tail, "line 9998\nline 9999") {
-			t.Errorf("tail is %q", tail)
-		}
-	})
-	t.Run("empty lines are bounded, too", func(t *testing.T) {
-		o.write(2, bytes.Repeat([]byte("\n"), 100_000))
-		if len(o.lines) > maxTail {
-			t.Errorf("%d empty lines are kept", len(o.lines))
-		}
-	})
 }

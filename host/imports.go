@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -95,20 +94,12 @@ func argument(mem api.Memory, fn string, p, n uint64) []byte {
 	return b
 }
 
-// importLog is log(level, ptr, len): one line, or several, in the log.
+// importLog is log(level, ptr, len): one line, or several, in the log; what is
+// longer than maxLine is cut.
 func importLog(g *guest, mem api.Memory, s []uint64) {
 	b := argument(mem, abi.ImportLog, s[1], s[2])
 	level := max(abi.LevelDebug, min(abi.LevelError, int(int32(s[0]))))
-	mark := ""
-	if len(b) > maxLine {
-		b, mark = b[:maxLine], "…"
-	}
-	for l := range strings.SplitSeq(strings.TrimSuffix(string(b), "\n"), "\n") {
-		g.out.line(level, printable([]byte(l)))
-	}
-	if mark != "" {
-		g.out.line(level, "… (the message was cut)")
-	}
+	g.out.message(level, b)
 }
 
 // importMetricDefine is metric_define(ptr, len, kind) -> i32: an id ≥ 0, or an
@@ -183,12 +174,47 @@ func importMetricObserve(g *guest, _ api.Memory, s []uint64) {
 	case abi.MetricGauge:
 		m.value, m.touched = v, true
 	case abi.MetricHistogram:
-		g.report(m.name, m.kind, v)
+		if g.observe.take(g.gen.gate) {
+			g.report(m.name, m.kind, v)
+		}
 	}
+}
+
+// tokens are a guest's own few of its generation's, so that not every
+// observation takes the gate's lock.
+type tokens struct {
+	left int
+	skip int // observations to cut before the gate is asked again
+	cut  uint64
+}
+
+func (t *tokens) take(g *gate) bool {
+	const chunk = 1024
+	if t.left == 0 && t.skip == 0 {
+		if t.left = g.values(chunk); t.left == 0 {
+			t.skip = chunk
+		}
+	}
+	if t.left > 0 {
+		t.left--
+		return true
+	}
+	t.skip--
+	t.cut++
+	return false
+}
+
+// settle gives back what the call did not use.
+func (t *tokens) settle(g *gate) {
+	if t.left > 0 || t.cut > 0 {
+		g.give(t.left, t.cut)
+	}
+	*t = tokens{}
 }
 
 // flushMetrics reports what the call changed.
 func (g *guest) flushMetrics() {
+	g.observe.settle(g.gen.gate)
 	for i := range g.metrics {
 		m := &g.metrics[i]
 		if !m.touched {

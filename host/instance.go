@@ -32,7 +32,6 @@ type Instance struct {
 	retired   *guest // shut; mapped until the next call, since views of it may be read until then
 	used      atomic.Pointer[memory]
 	started   time.Duration // of the last Process: starting a fresh guest
-	gate      *logGate      // of all the instance logs
 	closed    bool
 	discarded bool
 }
@@ -51,16 +50,7 @@ func (gen *Generation) NewInstance(ctx context.Context, spec InstanceSpec) (*Ins
 	if err := gen.acquire(); err != nil {
 		return nil, fmt.Errorf("start plugin %q: generation is %w", gen.spec.Name, err)
 	}
-	i := &Instance{gen: gen, spec: spec, doc: doc, limits: abi.ResponseLimits{
-		Outputs:     len(spec.Outputs),
-		MaxBytes:    gen.spec.Limits.MaxOutputBytes,
-		MaxPerEvent: gen.spec.Limits.MaxOutputs,
-	}}
-	i.gate = newLogGate(func(level int, line string) {
-		if log := gen.spec.Log; log != nil {
-			log(spec.Pipeline, spec.Partition, level, line)
-		}
-	})
+	i := &Instance{gen: gen, spec: spec, doc: doc, limits: gen.spec.Limits.responseLimits(len(spec.Outputs))}
 	if err := i.fresh(ctx); err != nil {
 		i.Discard()
 		return nil, fmt.Errorf("start plugin %q in pipeline %q: %w", gen.spec.Name, spec.Pipeline, err)
@@ -92,7 +82,7 @@ func (i *Instance) fresh(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start a fresh guest of plugin %q: %w", i.gen.spec.Name, err)
 	}
-	g, f := i.gen.newGuest(&i.spec, i.gate.line)
+	g, f := i.gen.newGuest(&i.spec, i.log)
 	if f != nil {
 		return f
 	}
@@ -148,7 +138,7 @@ func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.
 	lim.Events = len(events)
 	f := i.guest.process(h, events, total, lim, res)
 	i.guest.flushMetrics()
-	i.gate.settle(false)
+	i.reportCut(false)
 	if f != nil {
 		i.fail(res)
 		return f
@@ -159,6 +149,20 @@ func (i *Instance) Process(ctx context.Context, h abi.BatchHeader, events []abi.
 // Started returns how long the last Process took to start a fresh guest in place
 // of one that had faulted; zero when it did not have to.
 func (i *Instance) Started() time.Duration { return i.started }
+
+// log hands a line on, of the plugin or about it.
+func (i *Instance) log(level int, line string) {
+	if log := i.gen.spec.Log; log != nil {
+		log(i.spec.Pipeline, i.spec.Partition, level, line)
+	}
+}
+
+// reportCut says, if there is something to say, what the gate has cut.
+func (i *Instance) reportCut(end bool) {
+	if line := i.gen.gate.report(end); line != "" {
+		i.log(abi.LevelWarn, line)
+	}
+}
 
 // fail retires the guest after a fault.
 func (i *Instance) fail(res *abi.Result) {
@@ -209,7 +213,7 @@ func (i *Instance) Discard() {
 		return
 	}
 	i.closed, i.discarded = true, true
-	defer i.gate.settle(true)
+	defer i.reportCut(true)
 	i.unmap()
 	i.used.Store(nil)
 	if i.guest != nil {

@@ -125,6 +125,7 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 	gen := &Generation{
 		host: h, spec: spec, compiled: code, funcs: len(parsed.Funcs),
 		digest: digest, size: len(binary), limit: spec.Limits.Memory, loadTime: time.Since(begin),
+		gate: newGate(), redact: newRedactor(spec.Secrets),
 	}
 	gen.mu.metrics = map[string]int{}
 	if err := h.register(gen); err != nil {

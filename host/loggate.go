@@ -4,83 +4,119 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/wasmill/wasmill/sdk/abi"
 )
 
-// Lines that an instance may log: a burst, and so many a second from then on.
+// What a plugin may log and observe, over all its instances: a burst, and so
+// much a second from then on.
 const (
 	logBurst = 200
 	logRate  = 100.0
+
+	logBytesBurst = 256 << 10
+	logBytesRate  = 64 << 10
+
+	observeBurst = 1 << 20
+	observeRate  = 1 << 20
 )
 
-// logGate keeps a plugin that floods its log from flooding the process's
-// (invariant A4): a token bucket. What it cuts is counted, and the number
-// reported as a line of its own, at most once a second and at the end. Safe for
-// concurrent use.
-type logGate struct {
-	out func(level int, line string)
+// bucket is a token bucket. The zero bucket is full when it is first used.
+type bucket struct {
+	burst, rate float64 // tokens, tokens a second
+	tokens      float64
+	filled      time.Time
+}
 
+func (b *bucket) fill(now time.Time) {
+	if b.filled.IsZero() {
+		b.tokens = b.burst
+	} else if d := now.Sub(b.filled); d > 0 {
+		b.tokens = min(b.tokens+d.Seconds()*b.rate, b.burst)
+	}
+	b.filled = now
+}
+
+// gate keeps a plugin that floods the log, or its own histograms, from flooding
+// the process (invariant A4). What it cuts is counted, and reported as a line of
+// its own at most once a second, and at the end. Safe for concurrent use.
+type gate struct {
 	mu struct {
 		sync.Mutex
-		tokens float64
-		filled time.Time
-		told   time.Time // of the last report
-		cut    int       // lines since then
+		lines, bytes, values bucket
+		told                 time.Time // of the last report
+		cutLines, cutBytes   int       // since then
+		cutValues            uint64
 	}
 }
 
-func newLogGate(out func(level int, line string)) *logGate {
-	g := &logGate{out: out}
-	now := time.Now()
-	g.mu.tokens, g.mu.filled, g.mu.told = logBurst, now, now
+func newGate() *gate {
+	g := &gate{}
+	g.mu.lines = bucket{burst: logBurst, rate: logRate}
+	g.mu.bytes = bucket{burst: logBytesBurst, rate: logBytesRate}
+	g.mu.values = bucket{burst: observeBurst, rate: observeRate}
+	g.mu.told = time.Now()
 	return g
 }
 
-// line passes one line on, or counts it as cut.
-func (g *logGate) line(level int, line string) {
+// line says whether a line of n bytes may pass; else it is counted as cut.
+func (g *gate) line(n int) bool {
 	now := time.Now()
 	g.mu.Lock()
-	g.mu.tokens = min(g.mu.tokens+now.Sub(g.mu.filled).Seconds()*logRate, logBurst)
-	g.mu.filled = now
-	pass := g.mu.tokens >= 1
-	if pass {
-		g.mu.tokens--
-	} else {
-		g.mu.cut++
+	defer g.mu.Unlock()
+	g.mu.lines.fill(now)
+	g.mu.bytes.fill(now)
+	if g.mu.lines.tokens < 1 || g.mu.bytes.tokens < float64(n) {
+		g.mu.cutLines++
+		g.mu.cutBytes += n
+		return false
 	}
-	cut := g.dueLocked(now)
-	g.mu.Unlock()
-	g.report(cut)
-	if pass {
-		g.out(level, line)
-	}
+	g.mu.lines.tokens--
+	g.mu.bytes.tokens -= float64(n)
+	return true
 }
 
-// settle reports what was cut, if a report is due; at the end it always is.
-func (g *logGate) settle(end bool) {
+// values takes up to n tokens for observations and returns how many there were.
+func (g *gate) values(n int) int {
 	g.mu.Lock()
-	cut := g.mu.cut
-	if cut > 0 && !end {
-		cut = g.dueLocked(time.Now())
-	} else {
-		g.mu.cut = 0
-	}
-	g.mu.Unlock()
-	g.report(cut)
+	defer g.mu.Unlock()
+	g.mu.values.fill(time.Now())
+	got := min(n, int(g.mu.values.tokens))
+	g.mu.values.tokens -= float64(got)
+	return got
 }
 
-// dueLocked takes the number to report now.
-func (g *logGate) dueLocked(now time.Time) (cut int) {
-	if g.mu.cut == 0 || now.Sub(g.mu.told) < time.Second {
-		return 0
-	}
-	cut, g.mu.cut, g.mu.told = g.mu.cut, 0, now
-	return cut
+// give returns tokens for observations that were not used, and counts the
+// observations that were cut.
+func (g *gate) give(unused int, cut uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.values.tokens += float64(unused)
+	g.mu.cutValues += cut
 }
 
-func (g *logGate) report(cut int) {
-	if cut > 0 {
-		g.out(abi.LevelWarn, fmt.Sprintf("lines cut here: %d; an instance may log %d at once and %.0f a second", cut, logBurst, logRate))
+// report returns a line that says what was cut, or "" when nothing was or the
+// last report was less than a second ago; at the end it does not wait.
+func (g *gate) report(end bool) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := &g.mu
+	if m.cutLines == 0 && m.cutValues == 0 {
+		return ""
 	}
+	now := time.Now()
+	if !end && now.Sub(m.told) < time.Second {
+		return ""
+	}
+	var line string
+	if m.cutLines > 0 {
+		line = fmt.Sprintf("lines cut here: %d (%d bytes); a plugin may log %d lines and %s at once, %.0f lines and %s a second",
+			m.cutLines, m.cutBytes, logBurst, size(logBytesBurst), logRate, size(logBytesRate))
+	}
+	if m.cutValues > 0 {
+		if line != "" {
+			line += "; "
+		}
+		line += fmt.Sprintf("observations of histograms cut here: %d; a plugin may make %d a second", m.cutValues, int(observeRate))
+	}
+	m.told, m.cutLines, m.cutBytes, m.cutValues = now, 0, 0, 0
+	return line
 }

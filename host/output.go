@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -15,15 +14,23 @@ const (
 	maxTail = 4 << 10 // bytes of the last lines that are kept for a Fault
 )
 
-// output takes what a guest writes to its standard output and error and hands
-// it on line by line. It keeps the last lines for the detail of a Fault.
+// output takes what a guest writes to its standard output and error, and what it
+// logs, and hands it on line by line, without secrets and control characters. It
+// keeps the last lines for the detail of a Fault. A line that the log does not
+// take costs no allocation, so that a flood makes no garbage.
 type output struct {
-	log   func(level int, line string) // may be nil
-	parts [2]partial                   // standard output, standard error
-	lines []string                     // the last lines, oldest first
-	bytes int                          // in lines, each counted with its end
-	fresh int                          // of lines, how many the current call wrote
-	why   bool                         // lines[0] is where the guest's runtime says why it gives up
+	log    func(level int, line string) // may be nil
+	admit  func(bytes int) bool         // whether the log takes a line now; nil = always
+	redact *redactor
+	parts  [2]partial // standard output, standard error
+
+	scratch, shown []byte // a line while it is changed
+
+	// tail holds the last lines, each with its end, oldest first: at most maxTail
+	// bytes of whole lines and up to as much that is to be forgotten.
+	tail  []byte
+	fresh int // where in tail the lines of the current call begin
+	why   int // where in tail the guest's runtime says why it gives up, -1 = it has not
 }
 
 // partial is a line that has not ended yet.
@@ -66,104 +73,179 @@ func (o *output) flush() {
 
 func (o *output) end(fd uint32) {
 	p := &o.parts[fd-1]
-	line := printable(p.b)
-	if p.full {
-		line += "…"
-	}
-	p.b, p.full = p.b[:0], false
 	level := abi.LevelInfo
 	if fd == 2 {
 		level = abi.LevelWarn
 	}
-	o.line(level, line)
+	o.line(level, bytes.TrimSuffix(p.b, []byte{'\r'}), p.full)
+	p.b, p.full = p.b[:0], false
+}
+
+// message takes a message of the log import: one line, or several.
+func (o *output) message(level int, b []byte) {
+	whole := b
+	b = b[:min(len(b), maxLine)]
+	b = bytes.TrimSuffix(b, []byte{'\n'})
+	for more := true; more; {
+		var line []byte
+		line, b, more = bytes.Cut(b, []byte{'\n'})
+		o.line(level, bytes.TrimSuffix(line, []byte{'\r'}), !more && len(whole) > maxLine)
+	}
 }
 
 // line reports one whole line and keeps it. The last lines are kept, but from a
-// panic on the first ones: the cause stands at the head of a long dump.
-func (o *output) line(level int, line string) {
-	if !o.why && isPanic(line) {
-		o.lines, o.bytes, o.fresh, o.why = o.lines[:0], 0, 0, true
+// panic on the first ones: the cause stands at the head of a long dump. b is not
+// kept; truncated says that the line went on.
+func (o *output) line(level int, b []byte, truncated bool) {
+	// Secrets first, before anything changes what is looked for.
+	if o.redact != nil && o.redact.find(b, truncated) {
+		o.scratch = append(o.scratch[:0], b...)
+		b = o.redact.take(o.scratch, truncated)
 	}
-	if cost := len(line) + 1; !o.why || o.bytes+cost <= maxTail {
-		o.lines = append(o.lines, line)
-		o.bytes += cost
-		o.fresh++
+	if !isPrintable(b) {
+		o.shown = appendPrintable(o.shown[:0], b)
+		b = o.shown
 	}
-	drop := 0
-	for o.bytes > maxTail && drop < len(o.lines)-1 {
-		o.bytes -= len(o.lines[drop]) + 1
-		drop++
+	if len(b) > maxLine { // a byte that cannot be shown becomes three
+		b, truncated = b[:characters(b, maxLine)], true
 	}
-	if drop > 0 {
-		o.lines = slices.Delete(o.lines, 0, drop)
+	if truncated {
+		o.shown = append(append(o.shown[:0], b...), "…"...)
+		b = o.shown
 	}
-	o.fresh = min(o.fresh, len(o.lines))
-	if o.log != nil && line != "" {
-		o.log(level, line)
+	o.keep(b)
+	if o.log != nil && len(b) > 0 && (o.admit == nil || o.admit(len(b))) {
+		o.log(level, string(b))
 	}
+}
+
+// characters returns how much of b, at most n bytes, ends with a whole character.
+func characters(b []byte, n int) int {
+	for n > 0 && n < len(b) && !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return n
+}
+
+func (o *output) keep(b []byte) {
+	if o.why < 0 && isPanic(b) {
+		o.why = len(o.tail)
+	}
+	if o.why >= 0 {
+		if len(o.tail)-o.why+len(b)+1 <= maxTail {
+			o.tail = append(append(o.tail, b...), '\n')
+		}
+		return
+	}
+	if len(o.tail)+len(b)+1 > 2*maxTail {
+		o.forget(len(o.tail) - max(0, maxTail-len(b)-1))
+	}
+	o.tail = append(append(o.tail, b...), '\n')
+}
+
+// forget drops at least n bytes of whole lines from the front of tail.
+func (o *output) forget(n int) {
+	for n > 0 && n < len(o.tail) && o.tail[n-1] != '\n' {
+		n++
+	}
+	n = min(n, len(o.tail))
+	o.tail = o.tail[:copy(o.tail, o.tail[n:])]
+	o.fresh = max(0, o.fresh-n)
 }
 
 // isPanic says whether a line begins the dump of a runtime that gives up: that
 // of Go or Rust.
-func isPanic(line string) bool {
-	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") ||
-		strings.HasPrefix(line, "runtime: out of memory") || strings.HasPrefix(line, "thread '") && strings.Contains(line, "panicked at")
+func isPanic(line []byte) bool {
+	has := func(prefix string) bool { return bytes.HasPrefix(line, []byte(prefix)) }
+	return has("panic: ") || has("fatal error: ") || has("runtime: out of memory") ||
+		has("thread '") && bytes.Contains(line, []byte("panicked at"))
 }
 
 // begin starts a call: what was written before does not explain its fault.
-func (o *output) begin() { o.fresh, o.why = 0, false }
+func (o *output) begin() {
+	if o.why >= 0 && len(o.tail) > maxTail {
+		o.forget(o.why)
+	}
+	o.fresh, o.why = len(o.tail), -1
+}
 
 // lastLine returns the last line that the current call wrote, or "".
 func (o *output) lastLine() string {
-	for _, l := range slices.Backward(o.lines[len(o.lines)-o.fresh:]) {
-		if l != "" {
-			return l
-		}
-	}
-	return ""
+	b := bytes.TrimRight(o.tail[o.fresh:], "\n")
+	return string(b[bytes.LastIndexByte(b, '\n')+1:])
 }
 
 // panicLine returns the line with which a guest's runtime said why it gave up
 // the current call, or "".
 func (o *output) panicLine() string {
-	if o.why {
-		return o.lines[0]
+	if o.why < 0 {
+		return ""
 	}
-	return ""
+	line, _, _ := bytes.Cut(o.tail[o.why:], []byte{'\n'})
+	return string(line)
 }
 
-// tail returns at most n bytes of the last lines; when the guest's runtime
+// last returns at most n bytes of the last lines; when the guest's runtime
 // explained itself, from that explanation on.
-func (o *output) tail(n int) string {
-	if o.why {
-		return cut(strings.Join(o.lines, "\n"), n)
+func (o *output) last(n int) string {
+	if o.why >= 0 {
+		return cut(strings.TrimSuffix(string(o.tail[o.why:]), "\n"), n)
 	}
-	from, left := len(o.lines), n
-	for from > 0 && len(o.lines[from-1])+1 <= left {
-		from--
-		left -= len(o.lines[from]) + 1
-	}
-	if from == len(o.lines) && from > 0 {
-		return cut(o.lines[from-1], n)
-	}
-	return strings.Join(o.lines[from:], "\n")
-}
-
-// printable makes a guest's bytes fit for a log: valid UTF-8, and no control
-// characters with which a terminal could be driven.
-func printable(b []byte) string {
-	b = bytes.TrimSuffix(b, []byte{'\r'})
-	clean := utf8.Valid(b)
-	for _, c := range b {
-		clean = clean && (c >= ' ' && c != 0x7f || c == '\t')
-	}
-	if clean {
+	b := bytes.TrimSuffix(o.tail, []byte{'\n'})
+	if len(b) <= n {
 		return string(b)
 	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {
-			return utf8.RuneError
+	b = b[len(b)-n-1:] // with the byte before: a line may begin right there
+	if _, whole, ok := bytes.Cut(b, []byte{'\n'}); ok {
+		return string(whole)
+	}
+	all := bytes.TrimSuffix(o.tail, []byte{'\n'})
+	return cut(string(all[bytes.LastIndexByte(all, '\n')+1:]), n)
+}
+
+// isPrintable says whether a guest's bytes are fit to be shown: valid UTF-8,
+// without the control characters with which a terminal could be driven, and
+// without those that change the order or the lines in which text is shown.
+func isPrintable(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\t' || c >= 0x7f {
+			return utf8.Valid(b) && bytes.IndexFunc(b, unfit) < 0
 		}
-		return r
-	}, strings.ToValidUTF8(string(b), string(utf8.RuneError)))
+	}
+	return true
+}
+
+// appendPrintable appends b to dst with U+FFFD for what is not fit to be shown.
+func appendPrintable(dst, b []byte) []byte {
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if unfit(r) {
+			r = utf8.RuneError
+		}
+		dst = utf8.AppendRune(dst, r)
+		b = b[n:]
+	}
+	return dst
+}
+
+// printable returns b as text that is fit to be shown.
+func printable(b []byte) string {
+	if isPrintable(b) {
+		return string(b)
+	}
+	return string(appendPrintable(nil, b))
+}
+
+func unfit(r rune) bool {
+	switch {
+	case r < ' ':
+		return r != '\t'
+	case r >= 0x7f && r < 0xa0: // the other control characters
+	case r == 0x061c, r == 0x200e, r == 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069: // writing direction
+	case r == 0x2028, r == 0x2029: // line ends
+	case r == 0xfeff, r >= 0xe0000 && r <= 0xe007f: // invisible
+	default:
+		return false
+	}
+	return true
 }

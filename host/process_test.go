@@ -447,11 +447,13 @@ func FuzzResponse(f *testing.F) {
 	f.Add([]byte{}, int64(-1))
 	f.Add([]byte{}, wt.Packed(0x7fffffff, 0xffffffff))
 	g := start(f, load(f, Spec{Module: wt.NewPlugin(wt.Plugin{})})).guest
-	lim := abi.ResponseLimits{Events: 3, Outputs: 2, MaxBytes: 1 << 16, MaxPerEvent: 8}
+	lim := Limits{MaxOutputBytes: 1 << 16, MaxOutputs: 8}.responseLimits(2)
+	batch := events(3, 1<<10)
+	lim.Events = len(batch)
 	f.Fuzz(func(t *testing.T, b []byte, r int64) {
 		g.view.Write(at, b[:min(len(b), 2*wasmPage-at)])
 		res := &abi.Result{}
-		if fault := g.response(abi.ExportProcess, r, lim, res); fault != nil {
+		if fault := g.response(abi.ExportProcess, r, batch, lim, res); fault != nil {
 			if len(res.Outputs)+len(res.Outcomes) > 0 {
 				t.Error("a refused response left a result")
 			}

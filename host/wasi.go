@@ -279,7 +279,8 @@ func wasiPoll(g *guest, mem api.Memory, s []uint64) uint32 {
 	if !ok {
 		return errnoFault
 	}
-	in = slices.Clone(in) // the lists may overlap
+	g.polled = append(g.polled[:0], in...) // the lists may overlap
+	in = g.polled
 	wait := g.earliest(in)
 	events := uint32(0)
 	for ; len(in) > 0; in = in[subSize:] {

@@ -3,6 +3,7 @@ package event
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -15,6 +16,7 @@ type Template struct {
 	plain   string // as written
 	pattern string
 	parts   []part
+	headers []string
 }
 
 // part is a literal, or one placeholder.
@@ -68,6 +70,9 @@ func ParseTemplate(s string) (Template, error) {
 			return Template{}, fmt.Errorf("subject %q: %w", s, err)
 		}
 		t.parts = append(t.parts, p)
+		if p.from == partHeader && !slices.Contains(t.headers, p.literal) {
+			t.headers = append(t.headers, p.literal)
+		}
 		rest = rest[end+1:]
 	}
 	t.pattern = patternOf(t.parts)
@@ -154,6 +159,9 @@ func (t Template) Append(dst []byte, e *abi.Event) ([]byte, error) {
 // Pattern returns the template as a filter that every subject it makes
 // matches: each token with a placeholder is "*". The zero Template has none.
 func (t Template) Pattern() string { return t.pattern }
+
+// Headers returns the names of the headers that t reads, each once.
+func (t Template) Headers() []string { return t.headers }
 
 // None reports whether t is the zero Template, which keeps the event's subject.
 func (t Template) None() bool { return t.plain == "" }

@@ -37,18 +37,14 @@ type scratch struct {
 	headers  []byte
 	source   []byte
 	subjects []byte
-	merged   []byte
+	wanted   []byte // headers that a template names
+	trace    sourceHeaders
+	own      headerKeys
 	last     [][]byte // by output: the subject that was checked last
 	sent     []sent   // by topic: added since the last report
 }
 
 type sent struct{ n, bytes int }
-
-// both returns o's headers followed by those of src.
-func (s *scratch) both(src *abi.Event, o *abi.Output) ([]byte, uint32) {
-	s.merged = append(append(s.merged[:0], o.Headers...), src.Headers...)
-	return s.merged, uint32(o.HeaderCount) + src.HeaderCount
-}
 
 func (s *scratch) note(topic int, m *event.Output) {
 	s.sent[topic].n++
@@ -80,6 +76,7 @@ func (r *run) forward(ctx context.Context, k int, events []abi.Event, origin []i
 	}
 	next := r.stages[k+1]
 	next.events, next.origin, next.keep = next.events[:0], next.origin[:0], next.keep[:0]
+	r.trace.forget()
 	for i := range outputs {
 		o := &outputs[i]
 		e := abi.Event{Attempt: 1, Subject: o.Subject, Key: o.Key, Headers: o.Headers, HeaderCount: uint32(o.HeaderCount), Payload: o.Payload}
@@ -98,9 +95,9 @@ func (r *run) forward(ctx context.Context, k int, events []abi.Event, origin []i
 				e.Payload = src.Payload
 			}
 			if o.Flags&abi.FlagKeepHeaders != 0 {
-				e.Headers, e.HeaderCount = next.merge(src, o)
+				e.Headers, e.HeaderCount = r.merge(next, src, o)
 			} else if src.HeaderCount > 0 {
-				e.Headers, e.HeaderCount = next.continueTrace(src, o)
+				e.Headers, e.HeaderCount = r.continueTrace(next, src, o)
 			}
 		}
 		next.events = append(next.events, e)
@@ -109,52 +106,12 @@ func (r *run) forward(ctx context.Context, k int, events []abi.Event, origin []i
 	return r.stage(ctx, k+1, next.events, next.origin)
 }
 
-// merge returns the headers of src, but for those that o sets anew, and o's as
-// one block. The block lives in st.keep; when that grows, earlier blocks stay in
-// the old array.
-func (st *stage) merge(src *abi.Event, o *abi.Output) ([]byte, uint32) {
-	if o.HeaderCount == 0 {
-		return src.Headers, src.HeaderCount
-	}
-	n, count := len(st.keep), uint32(o.HeaderCount)
-	for block := src.Headers; ; {
-		key, value, rest, ok := abi.NextHeader(block)
-		if !ok {
-			break
-		}
-		block = rest
-		if _, own := abi.FindHeader(o.Headers, asString(key)); !own {
-			st.keep = abi.AppendHeader(st.keep, asString(key), asString(value))
-			count++
-		}
-	}
-	st.keep = append(st.keep, o.Headers...)
-	return st.keep[n:len(st.keep):len(st.keep)], count
-}
-
-// continueTrace adds the W3C trace context of src to o's own headers.
-func (st *stage) continueTrace(src *abi.Event, o *abi.Output) ([]byte, uint32) {
-	n, count := len(st.keep), uint32(o.HeaderCount)
-	for _, key := range [...]string{"traceparent", "tracestate"} {
-		if v, ok := abi.FindHeader(src.Headers, key); ok {
-			if _, own := abi.FindHeader(o.Headers, key); !own {
-				st.keep = abi.AppendHeader(st.keep, key, asString(v))
-				count++
-			}
-		}
-	}
-	if count == uint32(o.HeaderCount) {
-		return o.Headers, count
-	}
-	st.keep = append(st.keep, o.Headers...)
-	return st.keep[n:len(st.keep):len(st.keep)], count
-}
-
 // publish resolves and adds the outputs of the last stage. The outputs of one
 // event are all checked before the first of them is added, so that an event is
 // published whole or given up whole.
 func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []int, outputs []abi.Output) error {
 	published := 0
+	r.trace.forget()
 	for len(outputs) > 0 {
 		n := 1
 		for n < len(outputs) && outputs[n].Source == outputs[0].Source && outputs[n].Source != abi.NoSource {
@@ -277,36 +234,6 @@ func (r *run) message(o *abi.Output, src *abi.Event, at int) (event.Output, erro
 	return msg, nil
 }
 
-// inherit appends the headers that an output takes over from its source: all
-// of them with FlagKeepHeaders, the trace context otherwise. Headers that steer
-// JetStream or that the runtime writes never travel on: a kept Nats-Msg-Id
-// would make the broker discard outputs as duplicates.
-func (r *run) inherit(h []byte, o *abi.Output, src *abi.Event) ([]byte, int) {
-	count := 0
-	keep := o.Flags&abi.FlagKeepHeaders != 0
-	for block := src.Headers; ; {
-		key, value, rest, ok := abi.NextHeader(block)
-		if !ok {
-			return h, count
-		}
-		block = rest
-		k := asString(key)
-		if reservedHeader(k) || (!keep && k != "traceparent" && k != "tracestate") {
-			continue
-		}
-		if _, own := abi.FindHeader(o.Headers, k); own {
-			continue // the plugin's own value replaces it
-		}
-		h = abi.AppendHeader(h, k, asString(value))
-		count++
-	}
-}
-
-func reservedHeader(key string) bool {
-	return (len(key) >= 5 && strings.EqualFold(key[:5], "nats-")) ||
-		(len(key) >= 8 && strings.EqualFold(key[:8], "wasmill-"))
-}
-
 // subject resolves and checks where an output goes. The returned string is
 // valid until the next call.
 func (r *run) subject(o *abi.Output, src *abi.Event) (string, error) {
@@ -327,8 +254,8 @@ func (r *run) subject(o *abi.Output, src *abi.Event) (string, error) {
 			if len(o.Key) > 0 {
 				view.Key = o.Key
 			}
-			if o.HeaderCount > 0 {
-				view.Headers, view.HeaderCount = r.both(src, o)
+			if names := out.Subject.Headers(); len(names) > 0 {
+				view.Headers, view.HeaderCount = r.named(names, src, o)
 			}
 			var err error
 			if s, err = out.Subject.Append(r.subjects[:0], &view); err != nil {

@@ -37,6 +37,9 @@ type ResponseLimits struct {
 	MaxBytes        int // bytes of the frame; 0 = MaxFrame
 	MaxPerEvent     int // output records per event; 0 = no limit
 	MaxWithoutEvent int // records with NoSource; 0 = no limit
+	MaxRecords      int // output records; 0 = no limit
+	MaxHeaders      int // headers that one record sets; 0 = no limit
+	MaxHeaderBytes  int // bytes of them; 0 = no limit
 }
 
 // DecodeResponse checks frame against lim and decodes it into res, which it
@@ -74,6 +77,9 @@ func decodeResponse(frame []byte, lim ResponseLimits, res *Result) error {
 	}
 	if records*OutputHeaderSize+outcomes*OutcomeSize > total-head {
 		return bad("counts exceed the response", 8, outcomes+records)
+	}
+	if lim.MaxRecords > 0 && records > uint64(lim.MaxRecords) {
+		return bad("too many outputs in one response", 12, records)
 	}
 	frame = frame[:total]
 	at, err := decodeOutputs(frame, int(head), int(records), lim, res)
@@ -145,6 +151,12 @@ func decodeOutputs(frame []byte, at, records int, lim ResponseLimits, res *Resul
 		o.Headers = data[key:headers:headers]
 		o.Payload = data[headers:payload:payload]
 		if o.HeaderCount != 0 || len(o.Headers) != 0 {
+			if lim.MaxHeaders > 0 && int(o.HeaderCount) > lim.MaxHeaders {
+				return 0, bad("record has too many headers", at+14, uint64(o.HeaderCount))
+			}
+			if lim.MaxHeaderBytes > 0 && len(o.Headers) > lim.MaxHeaderBytes {
+				return 0, bad("record has too many bytes of headers", at+24, uint64(len(o.Headers)))
+			}
 			if err := CheckHeaders(o.Headers, int(o.HeaderCount)); err != nil {
 				return 0, err
 			}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/wasmill/wasmill/runtime/ledger"
 )
 
 func TestEmbedded(t *testing.T) {
@@ -196,7 +198,7 @@ func TestOpenRefuses(t *testing.T) {
 		open(t, Config{StoreDir: dir})
 	})
 
-	t.Run("a topic whose directory the server cannot recover, instead of an empty one", func(t *testing.T) {
+	t.Run("a topic whose directory the server cannot recover, and of which no ledger knows, instead of an empty one", func(t *testing.T) {
 		dir := t.TempDir()
 		b := New(Config{StoreDir: dir}, Options{Log: logTo(t)})
 		if err := b.Open(testContext(t)); err != nil {
@@ -216,7 +218,7 @@ func TestOpenRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		body[len(body)/2] ^= 1
-		if err := os.WriteFile(meta, body, 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(meta, body, 0o600), os.Remove(filepath.Join(dir, ledger.Name))); err != nil {
 			t.Fatal(err)
 		}
 		if msg := refused(t, Config{StoreDir: dir}); !strings.Contains(msg, `"quakes"`) || !strings.Contains(msg, filepath.Dir(meta)) {

@@ -40,6 +40,7 @@ type Broker struct {
 	embedded *embedded // nil with an external server
 	nc       *nats.Conn
 	js       jetstream.JetStream // on nc, for management and single messages
+	state    *stateStore         // on nc
 
 	// life ends when Close begins: what works in the background for the broker
 	// as a whole (leases) is bound to it and not to the context of a call.
@@ -100,7 +101,9 @@ func (b *Broker) Open(ctx context.Context) (err error) {
 	if b.js, err = jetstream.New(b.nc); err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
+	b.state = &stateStore{nc: b.nc, js: b.js, log: b.log, owner: b.owner, replicas: 1, maxBytes: -1}
 	if b.cfg.external() {
+		b.state.replicas, b.state.maxBytes = 3, stateBytes
 		return b.checkServer(ctx)
 	}
 	if err := b.checkRecovered(ctx); err != nil {

@@ -65,3 +65,15 @@ func application(t *testing.T, b *Broker, opts ...nats.Option) (*nats.Conn, jets
 	}
 	return nc, js
 }
+
+// eventually waits until ok, for a minute at the most.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	limit := time.Now().Add(time.Minute)
+	for !ok() {
+		if time.Now().After(limit) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -20,6 +21,11 @@ type rig struct {
 	opts *server.Options
 	nc   *nats.Conn // for the test's own requests
 	js   jetstream.JetStream
+}
+
+// state is the state store of one process.
+func (r *rig) state(tb testing.TB, owner string) *stateStore {
+	return &stateStore{nc: r.nc, js: r.js, owner: owner, replicas: 1, maxBytes: -1, log: slog.New(slog.NewTextHandler(tb.Output(), nil))}
 }
 
 func newRig(tb testing.TB, change func(*server.Options)) *rig {
@@ -97,7 +103,7 @@ func (r *rig) source(tb testing.TB, cfg SourceConfig) *Source {
 	if cfg.Pipeline == "" {
 		cfg.Pipeline = "p"
 	}
-	s, err := openSource(context.Background(), r.wire(tb, false), cfg)
+	s, err := openSource(context.Background(), r.wire(tb, false), r.state(tb, "test"), cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}

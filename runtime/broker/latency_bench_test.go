@@ -31,7 +31,7 @@ func benchLatency(b *testing.B, rate int, sourceInProcess, sinkInProcess bool) {
 	r.stream(b, "IN", nil)
 	r.stream(b, "OUT", nil)
 	ctx := context.Background()
-	src, err := openSource(ctx, r.wire(b, sourceInProcess), SourceConfig{Pipeline: "p", Topic: "IN"})
+	src, err := openSource(ctx, r.wire(b, sourceInProcess), r.state(b, "bench"), SourceConfig{Pipeline: "p", Topic: "IN"})
 	if err != nil {
 		b.Fatal(err)
 	}

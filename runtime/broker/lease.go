@@ -10,14 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-)
-
-const (
-	// stateStream holds what processes on one external server agree about.
-	stateStream  = "wasmill-state"
-	leaseSubject = "wasmill.lease."
-	metaState    = "state"
 )
 
 // Lease is the right of this process to run a pipeline. On an embedded server
@@ -68,7 +60,7 @@ func (b *Broker) AcquireLease(ctx context.Context, pipeline string) (*Lease, err
 		close(l.ended)
 		return l, nil
 	}
-	if err := b.ensureState(ctx); err != nil {
+	if err := b.state.ensure(ctx); err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname() // only shown to people
@@ -272,17 +264,15 @@ func (l *Lease) write(ctx context.Context, rec leaseRecord) (ok bool, err error)
 	if err != nil {
 		return false, fmt.Errorf("encode lease: %w", err)
 	}
-	ack, err := l.b.js.Publish(ctx, l.subject(), body, jetstream.WithExpectLastSequencePerSubject(l.revision))
-	var api *jetstream.APIError
-	switch {
-	case err == nil:
-		l.revision = ack.Sequence
-		return true, nil
-	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+	revision, err := l.b.state.put(ctx, l.subject(), body, l.revision)
+	if errors.Is(err, errRevision) {
 		return false, nil
-	default:
+	}
+	if err != nil {
 		return false, err
 	}
+	l.revision = revision
+	return true, nil
 }
 
 // read asks the stream's leader, since a replica may be behind. A pipeline that
@@ -290,13 +280,7 @@ func (l *Lease) write(ctx context.Context, rec leaseRecord) (ok bool, err error)
 func (l *Lease) read(ctx context.Context) (rec leaseRecord, revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.b.cfg.timing.connect)
 	defer cancel()
-	var resp struct {
-		Message struct {
-			Seq  uint64 `json:"seq"`
-			Data []byte `json:"data"`
-		} `json:"message"`
-	}
-	err = l.b.request(ctx, "$JS.API.STREAM.MSG.GET."+stateStream, map[string]string{"last_by_subj": l.subject()}, &resp)
+	body, revision, err := l.b.state.get(ctx, l.subject())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return rec, 0, nil
@@ -304,40 +288,10 @@ func (l *Lease) read(ctx context.Context) (rec leaseRecord, revision uint64, err
 		return rec, 0, err
 	}
 	// A record that cannot be read belongs to nobody and is overwritten.
-	if json.Unmarshal(resp.Message.Data, &rec) != nil {
+	if json.Unmarshal(body, &rec) != nil {
 		rec = leaseRecord{}
 	}
-	return rec, resp.Message.Seq, nil
+	return rec, revision, nil
 }
 
 func (l *Lease) subject() string { return leaseSubject + l.pipeline }
-
-// ensureState makes the stream of leases. On a cluster it wants three replicas,
-// so that losing one server does not stop every pipeline.
-func (b *Broker) ensureState(ctx context.Context) error {
-	if _, err := b.js.Stream(ctx, stateStream); err == nil {
-		return nil
-	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("look up the stream of leases: %w", err)
-	}
-	cfg := jetstream.StreamConfig{
-		Name:              stateStream,
-		Description:       "which process runs which Wasmill pipeline",
-		Subjects:          []string{leaseSubject + "*"},
-		Storage:           jetstream.FileStorage,
-		MaxMsgsPerSubject: 1,
-		MaxBytes:          16 << 20, // some accounts demand a limit
-		Replicas:          3,
-		Metadata:          map[string]string{metaKey: metaState},
-	}
-	_, err := b.js.CreateStream(ctx, cfg)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == codeReplicas || api.ErrorCode == codeNoPeers) {
-		cfg.Replicas = 1
-		_, err = b.js.CreateStream(ctx, cfg)
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return fmt.Errorf("create stream %s for the leases of pipelines: %w", stateStream, err)
-	}
-	return nil
-}

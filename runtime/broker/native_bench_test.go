@@ -146,7 +146,7 @@ func benchReference(b *testing.B, inProcess bool) {
 func benchOwn(b *testing.B, sourceInProcess, sinkInProcess, header bool) {
 	r := benchRig(b)
 	ctx := context.Background()
-	src, err := openSource(ctx, r.wire(b, sourceInProcess), SourceConfig{Pipeline: "p", Topic: "IN"})
+	src, err := openSource(ctx, r.wire(b, sourceInProcess), r.state(b, "bench"), SourceConfig{Pipeline: "p", Topic: "IN"})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,9 @@ import (
 	"github.com/wasmill/wasmill/runtime/event"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
+
+// closeStore bounds how long a source that closes waits for its position.
+const closeStore = 5 * time.Second
 
 // SourceConfig says what a pipeline reads.
 type SourceConfig struct {
@@ -27,6 +31,10 @@ type SourceConfig struct {
 	// Prefetch bounds what is requested from the server ahead of Fetch; zero
 	// fields have defaults. It never exceeds the room given to Fetch.
 	Prefetch event.Room
+	// Replaced, if not nil, is called once when another process has claimed the
+	// pipeline's position (ErrReplaced): nothing may be published any more. It
+	// must not block.
+	Replaced func()
 
 	timing sourceTiming
 }
@@ -73,13 +81,16 @@ func (c SourceConfig) withDefaults() SourceConfig {
 //
 // Fetch is called by one goroutine, Ack by any, in order.
 type Source struct {
-	wire   *wire
-	js     jetstream.JetStream
-	cfg    SourceConfig
-	name   string // of the consumer
-	next   string // subject of pull requests
-	acked  atomic.Uint64
-	notify chan struct{} // wakes Fetch
+	wire    *wire
+	js      jetstream.JetStream
+	cfg     SourceConfig
+	name    string // of the consumer
+	next    string // subject of pull requests
+	pos     *position
+	created time.Time // of the topic's stream
+	log     *slog.Logger
+	acked   atomic.Uint64
+	notify  chan struct{} // wakes Fetch
 	// silence ends the wait for a sign of the consumer. Owned by Fetch.
 	silence *time.Timer
 
@@ -112,6 +123,9 @@ type Source struct {
 		handed uint64
 		again  []redelivery
 		owed   uint64 // acknowledged, but not yet delivered again
+
+		unsent []redelivery // acknowledged, but the position is not stored yet
+		moved  func()       // see OnDurable
 	}
 }
 
@@ -334,68 +348,6 @@ func (s *Source) takeLocked(dst []event.Event, room event.Room) ([]event.Event, 
 	return dst, lag
 }
 
-// Ack acknowledges the event with that token and all before it. It is progress,
-// never durability: it does not wait, and while the server is away it only
-// remembers. Tokens come in the order in which Fetch returned the events.
-func (s *Source) Ack(token string) error {
-	seq, err := ackReplySeq(token)
-	if err != nil {
-		return fmt.Errorf("acknowledge: %w: %q", err, token)
-	}
-	s.mu.Lock()
-	if err := s.errLocked(); err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	if seq > s.acked.Load() {
-		s.acked.Store(seq)
-	}
-	if seq <= s.mu.handed {
-		// The consumer has been reset since: its sequence started anew, so the
-		// old token would confuse it. The event is on its way once more, with a
-		// token that fits.
-		s.mu.owed = max(s.mu.owed, seq)
-		token = s.owedLocked()
-	}
-	s.mu.Unlock()
-	if token == "" {
-		return nil
-	}
-	return s.sendAck(token)
-}
-
-// owedLocked returns the token of the last event up to owed that has been
-// delivered again, if any.
-func (s *Source) owedLocked() (token string) {
-	n := 0
-	for n < len(s.mu.again) && s.mu.again[n].seq <= s.mu.owed {
-		n++
-	}
-	if n == 0 {
-		return ""
-	}
-	token = s.mu.again[n-1].token
-	if s.mu.again[n-1].seq == s.mu.owed {
-		s.mu.owed = 0
-	}
-	s.mu.again = s.mu.again[n:]
-	return token
-}
-
-func (s *Source) sendAck(token string) error {
-	err := s.wire.publish(token, "", ackPayload)
-	if errors.Is(err, errDisconnected) {
-		return nil // the reset after the reconnect starts behind it
-	}
-	return err
-}
-
-var ackPayload = []byte("+ACK") // read-only
-
-// AckedSeq is the sequence up to which every event is acknowledged, or was
-// before this start.
-func (s *Source) AckedSeq() uint64 { return s.acked.Load() }
-
 // Err says why nothing can be fetched at the moment, or is "".
 func (s *Source) Err() string {
 	s.mu.Lock()
@@ -408,12 +360,16 @@ func (s *Source) Err() string {
 	case s.mu.reset != nil:
 		return s.mu.reset.Error()
 	}
-	return ""
+	return s.pos.trouble()
 }
 
-// Close ends the source and its connection, after what was acknowledged is with
-// the server. The consumer stays. A Fetch that blocks returns. Idempotent.
+// Close ends the source and its connection, after the position of what was
+// acknowledged is stored, for closeStore at the most. The consumer stays. A Fetch
+// that blocks returns. Idempotent.
 func (s *Source) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeStore)
+	defer cancel()
+	s.pos.close(ctx)
 	s.mu.Lock()
 	s.mu.closed = true
 	s.mu.Unlock()

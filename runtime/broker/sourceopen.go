@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,42 +12,42 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/wasmill/wasmill/runtime/event"
 )
 
-const (
-	// consumerAckWait is long: what was not acknowledged comes back by a reset
-	// of the consumer, never by the server's timer.
-	consumerAckWait = 24 * time.Hour
-	// metaStart holds, in the consumer's metadata, the sequence at which a
-	// pipeline starts for the first time, until it has been set there.
-	metaStart = "wasmill-start"
-	startDone = "done"
-)
+// consumerAckWait is long: what was not acknowledged comes back by a reset of the
+// consumer, never by the server's timer.
+const consumerAckWait = 24 * time.Hour
 
 // ErrBadStart means a place in a topic that is not well written.
 var ErrBadStart = errors.New("start")
 
-// OpenSource creates or updates the durable consumer of a pipeline, moves it
-// back behind the last acknowledged event, and connects to it. Only one process
-// may have the source of a pipeline open, see AcquireLease.
+// OpenSource claims the position of a pipeline, creates or updates its durable
+// consumer, moves it behind the position, and connects to it. Only one process
+// may have the source of a pipeline open, see AcquireLease; one that is opened
+// later takes the position away from those before, which then fail with
+// ErrReplaced. ErrTopicReplaced, ErrNewerRecord and ErrDamagedRecord say that the
+// operator has to choose a place, see ResetSource.
 func (b *Broker) OpenSource(ctx context.Context, cfg SourceConfig) (*Source, error) {
 	w, err := b.openWire("source "+cfg.Pipeline, sourceInProcess)
 	if err != nil {
 		return nil, err
 	}
-	return openSource(ctx, w, cfg)
+	return openSource(ctx, w, b.state, cfg)
 }
 
-// ResetSource moves a pipeline, which must not be running, to another place in
-// its topic, and returns the sequence of the next event it will read. to is
-// "all", "new", "seq:N" or an RFC 3339 time.
+// ResetSource moves a pipeline to another place in its topic, and returns the
+// sequence of the next event it will read. to is "all", "new", "seq:N" or an RFC
+// 3339 time. A source of the pipeline that is open fails with ErrReplaced. It is
+// also the way out when a pipeline's position cannot be used.
 func (b *Broker) ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error) {
-	if b.js == nil {
-		return 0, ErrClosed
+	if err := b.usable(); err != nil {
+		return 0, err
 	}
-	return resetSource(ctx, b.js, b.nc, pipeline, topic, to)
+	seq, err := resetSource(ctx, b.state, pipeline, topic, to)
+	if err != nil {
+		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
+	}
+	return seq, nil
 }
 
 // Behind returns how many events of its topic a pipeline has not been given
@@ -70,44 +69,64 @@ func (b *Broker) Behind(ctx context.Context, pipeline, topic string) (waiting, u
 	return info.NumPending, uint64(max(info.NumAckPending, 0)), nil
 }
 
-func resetSource(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, pipeline, topic, to string) (uint64, error) {
-	seq, err := startSeq(ctx, js, nc, topic, to)
+func resetSource(ctx context.Context, state *stateStore, pipeline, topic, to string) (uint64, error) {
+	js := state.js
+	seq, err := startSeq(ctx, js, state.nc, topic, to)
 	if err != nil {
-		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
+		return 0, err
 	}
-	// A request to reset a consumer that does not exist is never answered.
+	known, err := state.hasPosition(ctx, pipeline, topic)
+	if err != nil {
+		return 0, err
+	}
 	_, err = js.Consumer(ctx, topic, consumerName(pipeline))
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("reset pipeline %q: it has never run on topic %q: %w", pipeline, topic, ErrNotFound)
+	exists := err == nil
+	switch {
+	case exists:
+	case !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound):
+		return 0, err
+	case !known:
+		return 0, fmt.Errorf("it has never run on topic %q: %w", topic, ErrNotFound)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
+	if err := state.setPosition(ctx, pipeline, topic, seq); err != nil {
+		return 0, err
 	}
-	r, err := js.ResetConsumerToSequence(ctx, topic, consumerName(pipeline), seq)
-	if err != nil {
-		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
+	if !exists { // a request to reset a consumer that does not exist is never answered
+		return seq, nil
 	}
-	return r.ResetSeq, nil
+	// The position alone decides; this makes what Behind tells true at once.
+	if _, err := js.ResetConsumerToSequence(ctx, topic, consumerName(pipeline), seq); err != nil {
+		return 0, err
+	}
+	return seq, nil
 }
 
 // openSource takes over w, also when it fails.
-func openSource(ctx context.Context, w *wire, cfg SourceConfig) (_ *Source, err error) {
+func openSource(ctx context.Context, w *wire, state *stateStore, cfg SourceConfig) (_ *Source, err error) {
+	s := &Source{wire: w, cfg: cfg.withDefaults(), name: consumerName(cfg.Pipeline), log: state.log, notify: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
+			if s.pos != nil {
+				s.pos.close(ctx)
+			}
 			w.close()
 			err = fmt.Errorf("open source of pipeline %q on topic %q: %w", cfg.Pipeline, cfg.Topic, err)
 		}
 	}()
-	js, err := jetstream.New(w.nc)
-	if err != nil {
+	s.next = "$JS.API.CONSUMER.MSG.NEXT." + cfg.Topic + "." + s.name
+	if s.js, err = jetstream.New(w.nc); err != nil {
 		return nil, err
 	}
-	s := &Source{wire: w, cfg: cfg.withDefaults(), name: consumerName(cfg.Pipeline), notify: make(chan struct{}, 1)}
-	s.next = "$JS.API.CONSUMER.MSG.NEXT." + cfg.Topic + "." + s.name
-	s.js = js
 	s.silence = time.NewTimer(time.Hour)
 	ctx, cancel := context.WithTimeout(ctx, 4*s.cfg.timing.api)
 	defer cancel()
+	s.pos, err = state.claim(ctx, claimConfig{pipeline: cfg.Pipeline, topic: cfg.Topic, first: s.firstPosition}, s.positionMoved)
+	if err != nil {
+		return nil, err
+	}
+	rec, _ := s.pos.record()
+	s.created = rec.Created
+	s.acked.Store(rec.Position)
 	if err := s.ensureConsumer(ctx); err != nil {
 		return nil, err
 	}
@@ -118,48 +137,48 @@ func openSource(ctx context.Context, w *wire, cfg SourceConfig) (_ *Source, err 
 	return s, nil
 }
 
+// firstPosition is how far a pipeline has come of which there is no readable
+// record: as far as the server knows, if it does, since acknowledgements follow
+// the record; else it starts for the first time.
+func (s *Source) firstPosition(ctx context.Context, damaged error) (uint64, error) {
+	cons, err := s.js.Consumer(ctx, s.cfg.Topic, s.name)
+	switch {
+	case err == nil:
+		return cons.CachedInfo().AckFloor.Stream, nil
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return 0, fmt.Errorf("look up consumer %q: %w", s.name, err)
+	case damaged != nil:
+		return 0, fmt.Errorf("%w, and there is no consumer that knows better; choose a place with `wasmill pipelines reset %s`", damaged, s.cfg.Pipeline)
+	}
+	seq, err := startSeq(ctx, s.js, s.wire.nc, s.cfg.Topic, s.cfg.Start)
+	if err != nil {
+		return 0, err
+	}
+	return seq - 1, nil
+}
+
 // ensureConsumer creates the consumer or changes it to what the pipeline needs,
-// keeping what it does not care about (a pause, replicas, metadata). The first
-// start is two steps, and a crash between them is healed by the next start: the
-// sequence to start from is in the metadata until the consumer stands there.
+// keeping what it does not care about (a pause, replicas, metadata). Where it
+// stands does not matter: the source moves it behind the position.
 func (s *Source) ensureConsumer(ctx context.Context) error {
 	cons, err := s.js.Consumer(ctx, s.cfg.Topic, s.name)
-	var have jetstream.ConsumerConfig
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		have, err = s.createConsumer(ctx)
-		if err != nil {
-			return err
-		}
+		return s.createConsumer(ctx)
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("topic %q: %w", s.cfg.Topic, ErrNotFound)
 	case err != nil:
 		return fmt.Errorf("look up consumer %q: %w", s.name, err)
-	default:
-		have = cons.CachedInfo().Config
 	}
+	have := cons.CachedInfo().Config
 	if have.AckPolicy != jetstream.AckAllPolicy || have.DeliverPolicy != jetstream.DeliverAllPolicy || have.DeliverSubject != "" {
 		return fmt.Errorf("consumer %q exists and is not one of Wasmill's (it must be a pull consumer that delivers all and acknowledges all): delete it, or rename the pipeline", s.name)
-	}
-	if at := have.Metadata[metaStart]; at != "" && at != startDone {
-		seq, err := strconv.ParseUint(at, 10, 64)
-		if err != nil {
-			return fmt.Errorf("consumer %q has a broken start %q in its metadata: delete it", s.name, at)
-		}
-		if _, err := s.js.ResetConsumerToSequence(ctx, s.cfg.Topic, s.name, seq); err != nil {
-			return fmt.Errorf("start consumer %q at %d: %w", s.name, seq, err)
-		}
 	}
 	want := have
 	want.AckWait, want.MaxAckPending, want.MaxDeliver = consumerAckWait, -1, -1
 	want.InactiveThreshold, want.HeadersOnly, want.BackOff = 0, false, nil
 	want.MaxRequestBatch, want.MaxRequestExpires, want.MaxRequestMaxBytes = 0, 0, 0
 	want.FilterSubject, want.FilterSubjects = "", slices.Clone(s.cfg.Filter)
-	want.Metadata = maps.Clone(have.Metadata)
-	if want.Metadata == nil {
-		want.Metadata = make(map[string]string)
-	}
-	want.Metadata[metaStart] = startDone
 	if sameConsumer(have, want) {
 		return nil
 	}
@@ -169,16 +188,8 @@ func (s *Source) ensureConsumer(ctx context.Context) error {
 	return nil
 }
 
-func (s *Source) createConsumer(ctx context.Context) (jetstream.ConsumerConfig, error) {
-	start := startDone
-	if s.cfg.Start != "" && s.cfg.Start != "all" {
-		seq, err := startSeq(ctx, s.js, s.wire.nc, s.cfg.Topic, s.cfg.Start)
-		if err != nil {
-			return jetstream.ConsumerConfig{}, err
-		}
-		start = strconv.FormatUint(seq, 10)
-	}
-	cons, err := s.js.CreateConsumer(ctx, s.cfg.Topic, jetstream.ConsumerConfig{
+func (s *Source) createConsumer(ctx context.Context) error {
+	_, err := s.js.CreateConsumer(ctx, s.cfg.Topic, jetstream.ConsumerConfig{
 		Durable:        s.name,
 		Description:    "Wasmill pipeline " + s.cfg.Pipeline,
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
@@ -187,12 +198,11 @@ func (s *Source) createConsumer(ctx context.Context) (jetstream.ConsumerConfig, 
 		MaxAckPending:  -1,
 		MaxDeliver:     -1,
 		FilterSubjects: slices.Clone(s.cfg.Filter),
-		Metadata:       map[string]string{metaStart: start},
 	})
 	if err != nil {
-		return jetstream.ConsumerConfig{}, fmt.Errorf("create consumer %q: %w", s.name, err)
+		return fmt.Errorf("create consumer %q: %w", s.name, err)
 	}
-	return cons.CachedInfo().Config, nil
+	return nil
 }
 
 func sameConsumer(a, b jetstream.ConsumerConfig) bool {
@@ -207,7 +217,7 @@ func sameConsumer(a, b jetstream.ConsumerConfig) bool {
 	return a.AckWait == b.AckWait && a.MaxAckPending == b.MaxAckPending && a.MaxDeliver == b.MaxDeliver &&
 		a.InactiveThreshold == b.InactiveThreshold && a.HeadersOnly == b.HeadersOnly && len(a.BackOff) == len(b.BackOff) &&
 		a.MaxRequestBatch == b.MaxRequestBatch && a.MaxRequestExpires == b.MaxRequestExpires && a.MaxRequestMaxBytes == b.MaxRequestMaxBytes &&
-		a.Metadata[metaStart] == b.Metadata[metaStart] && slices.Equal(filters(a), filters(b))
+		slices.Equal(filters(a), filters(b))
 }
 
 // CheckStart says whether a place in a topic is well written: "all", "new",
@@ -279,98 +289,4 @@ func startSeq(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, topic,
 	default:
 		return 0, fmt.Errorf("look up %s in topic %q: %w", start, topic, resp.Error)
 	}
-}
-
-// recover resets the consumer to behind the last acknowledged event and starts
-// a new generation: a new subscription, so that nothing that was on its way can
-// be taken for new, and no outstanding requests. It tries until it succeeds, ctx
-// ends or the consumer is known to be gone. Called by Fetch's goroutine only.
-func (s *Source) recover(ctx context.Context, why error) error {
-	missing := 0
-	for wait := s.cfg.timing.retry; ; wait = min(2*wait, 5*time.Second) {
-		if err := s.wire.waitUp(ctx); err != nil {
-			return err
-		}
-		err := s.tryRecover(ctx)
-		if err == nil {
-			return nil
-		}
-		s.mu.Lock()
-		closed := s.errLocked()
-		s.mu.Unlock()
-		if closed != nil {
-			return closed
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		gone := errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
-		if gone {
-			missing++
-		} else {
-			missing = 0
-		}
-		if missing == 3 || gone && errors.Is(why, errNeverReset) {
-			err = fmt.Errorf("consumer %q of topic %q is gone (%w): it was deleted behind the pipeline's back; start the pipeline again", s.name, s.cfg.Topic, err)
-			s.mu.Lock()
-			s.mu.fatal = err
-			s.mu.Unlock()
-			return err
-		}
-		pause := time.NewTimer(wait)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		}
-	}
-}
-
-func (s *Source) tryRecover(ctx context.Context) error {
-	s.mu.Lock()
-	s.mu.generation++
-	generation, old := s.mu.generation, s.mu.sid
-	s.mu.asked, s.mu.refused, s.mu.consumer, s.mu.behind = event.Room{}, 0, 0, 0
-	// What the new generation delivers up to here has been queued before.
-	s.mu.handed, s.mu.again, s.mu.owed = s.mu.last, nil, 0
-	s.mu.inbox = s.wire.nc.NewInbox()
-	s.mu.reset = nil
-	inbox := s.mu.inbox
-	acked := s.acked.Load()
-	s.mu.Unlock()
-
-	if old != 0 {
-		s.wire.unsubscribe(old)
-	}
-	sid := s.wire.subscribe(inbox, &sourceSub{s: s, generation: generation})
-	s.mu.Lock()
-	s.mu.sid = sid
-	s.mu.Unlock()
-
-	reset := func(ctx context.Context) (*jetstream.ConsumerResetResponse, error) {
-		// A request to reset a consumer that does not exist is never answered.
-		if _, err := s.js.Consumer(ctx, s.cfg.Topic, s.name); err != nil {
-			return nil, err
-		}
-		if acked == 0 {
-			return s.js.ResetConsumer(ctx, s.cfg.Topic, s.name) // to the server's ack floor + 1
-		}
-		// Acknowledgements that were lost on the way count, too.
-		return s.js.ResetConsumerToSequence(ctx, s.cfg.Topic, s.name, acked+1)
-	}
-	rctx, cancel := context.WithTimeout(ctx, s.cfg.timing.api)
-	defer cancel()
-	r, err := reset(rctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		s.needResetLocked(fmt.Errorf("reset consumer %q: %w", s.name, err))
-		return s.mu.reset
-	}
-	if acked == 0 && r.ResetSeq > 0 {
-		s.acked.CompareAndSwap(0, r.ResetSeq-1)
-	}
-	s.mu.heard = time.Now()
-	return nil
 }

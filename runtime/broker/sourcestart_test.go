@@ -57,7 +57,7 @@ func TestSourceStart(t *testing.T) {
 	})
 	t.Run("anything else is an error", func(t *testing.T) {
 		r := prepare(t)
-		_, err := openSource(testContext(t), r.wire(t, false), SourceConfig{Pipeline: "p", Topic: "in", Start: "yesterday"})
+		_, err := openSource(testContext(t), r.wire(t, false), r.state(t, "test"), SourceConfig{Pipeline: "p", Topic: "in", Start: "yesterday"})
 		if err == nil || !strings.Contains(err.Error(), `start "yesterday": neither all, new, seq:N nor an RFC 3339 time`) {
 			t.Error(err)
 		}
@@ -69,17 +69,6 @@ func TestSourceStart(t *testing.T) {
 		}
 		if seq := start(t, r, "new"); seq != 1 {
 			t.Errorf("a second start is at %d", seq)
-		}
-	})
-	t.Run("is healed after a crash in the middle of the first start", func(t *testing.T) {
-		r := prepare(t)
-		s := &Source{wire: r.wire(t, false), js: r.js, name: "wasmill-p", cfg: SourceConfig{Pipeline: "p", Topic: "in", Start: "new"}.withDefaults()}
-		if _, err := s.createConsumer(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		r.fill(t, "in", 100, 110)
-		if seq := start(t, r, "new"); seq != 101 {
-			t.Error(seq)
 		}
 	})
 	t.Run("goes on behind what was acknowledged, without waiting", func(t *testing.T) {
@@ -120,21 +109,21 @@ func TestSourceStart(t *testing.T) {
 		if _, err := r.js.CreateConsumer(t.Context(), "in", jetstream.ConsumerConfig{Durable: "wasmill-p", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
 			t.Fatal(err)
 		}
-		_, err := openSource(testContext(t), r.wire(t, false), SourceConfig{Pipeline: "p", Topic: "in"})
+		_, err := openSource(testContext(t), r.wire(t, false), r.state(t, "test"), SourceConfig{Pipeline: "p", Topic: "in"})
 		if err == nil || !strings.Contains(err.Error(), "not one of Wasmill's") {
 			t.Error(err)
 		}
 	})
 	t.Run("refuses a topic that does not exist", func(t *testing.T) {
 		r := newRig(t, nil)
-		_, err := openSource(testContext(t), r.wire(t, false), SourceConfig{Pipeline: "p", Topic: "in"})
+		_, err := openSource(testContext(t), r.wire(t, false), r.state(t, "test"), SourceConfig{Pipeline: "p", Topic: "in"})
 		if !errors.Is(err, ErrNotFound) {
 			t.Error(err)
 		}
 	})
 	t.Run("can be reset", func(t *testing.T) {
 		r := prepare(t)
-		if _, err := resetSource(t.Context(), r.js, r.nc, "p", "in", "all"); !errors.Is(err, ErrNotFound) {
+		if _, err := resetSource(t.Context(), r.state(t, "test"), "p", "in", "all"); !errors.Is(err, ErrNotFound) {
 			t.Errorf("before the first run: %v", err)
 		}
 		s := r.source(t, SourceConfig{Topic: "in"})
@@ -147,17 +136,17 @@ func TestSourceStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		for to, want := range map[string]uint64{"seq:17": 17, "all": 1} {
-			if seq, err := resetSource(t.Context(), r.js, r.nc, "p", "in", to); err != nil || seq != want {
+			if seq, err := resetSource(t.Context(), r.state(t, "test"), "p", "in", to); err != nil || seq != want {
 				t.Fatal(to, seq, err)
 			}
 			if seq := start(t, r, "all"); seq != want {
 				t.Errorf("%s: starts at %d", to, seq)
 			}
 		}
-		if seq, err := resetSource(t.Context(), r.js, r.nc, "p", "in", "new"); err != nil || seq != 103 {
+		if seq, err := resetSource(t.Context(), r.state(t, "test"), "p", "in", "new"); err != nil || seq != 103 {
 			t.Error(seq, err)
 		}
-		if _, err := resetSource(t.Context(), r.js, r.nc, "p", "in", "seq:0"); err == nil {
+		if _, err := resetSource(t.Context(), r.state(t, "test"), "p", "in", "seq:0"); err == nil {
 			t.Error("sequence 0")
 		}
 	})

@@ -145,14 +145,26 @@ func TestSourceSurvives(t *testing.T) {
 		r.fill(t, "in", 0, 10)
 		sameOrder(t, payloads(take(t, s, 10, wide)), numbers(10))
 	})
-	t.Run("but not its consumer being deleted", func(t *testing.T) {
+	t.Run("its consumer being deleted", func(t *testing.T) {
+		r, s := prepare(t)
+		deleted := false
+		ackedRun(t, r, s, func(got int) {
+			if got > n/2 && !deleted {
+				deleted = true
+				if err := r.js.DeleteConsumer(t.Context(), "in", "wasmill-p"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	})
+	t.Run("but not its topic being deleted", func(t *testing.T) {
 		r, s := prepare(t)
 		take(t, s, 10, event.Room{Events: 10, Bytes: 1 << 20})
-		if err := r.js.DeleteConsumer(t.Context(), "in", "wasmill-p"); err != nil {
+		if err := r.js.DeleteStream(t.Context(), "in"); err != nil {
 			t.Fatal(err)
 		}
 		err := fetchUntilError(t, s)
-		if !strings.Contains(err.Error(), `consumer "wasmill-p" of topic "in" is gone`) {
+		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `topic "in": not found: it was deleted behind the pipeline's back`) {
 			t.Error(err)
 		}
 		if _, _, again := s.Fetch(t.Context(), nil, wide); again == nil || again.Error() != err.Error() {
@@ -162,13 +174,14 @@ func TestSourceSurvives(t *testing.T) {
 			t.Error("an acknowledgement is accepted")
 		}
 	})
-	t.Run("nor its topic being deleted", func(t *testing.T) {
+	t.Run("nor its topic being made anew", func(t *testing.T) {
 		r, s := prepare(t)
 		take(t, s, 10, event.Room{Events: 10, Bytes: 1 << 20})
 		if err := r.js.DeleteStream(t.Context(), "in"); err != nil {
 			t.Fatal(err)
 		}
-		if err := fetchUntilError(t, s); !strings.Contains(err.Error(), "is gone") {
+		r.stream(t, "in", nil)
+		if err := fetchUntilError(t, s); !errors.Is(err, ErrTopicReplaced) {
 			t.Error(err)
 		}
 	})

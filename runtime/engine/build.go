@@ -141,10 +141,10 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			}
 			source, err := e.data.OpenSource(ctx, broker.SourceConfig{
 				Pipeline: spec.Name, Topic: spec.From, Filter: spec.Filter, Start: spec.Start,
-				Prefetch: event.Room{Events: prefetchEvents, Bytes: prefetchBytes},
+				Prefetch: event.Room{Events: prefetchEvents, Bytes: prefetchBytes}, Replaced: fence.close,
 			})
 			if err != nil {
-				return nil, nil, fmt.Errorf("pipeline %q: open its source: %w", spec.Name, err)
+				return nil, nil, openSourceError(spec.Name, err)
 			}
 			finish := func() {
 				if err := source.Close(); err != nil {
@@ -187,6 +187,15 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			return explained{r, opened}, finish, nil
 		},
 	}
+}
+
+// openSourceError halts the pipeline when its position cannot be used: only the
+// operator can say where it should go on.
+func openSourceError(name string, err error) error {
+	if errors.Is(err, broker.ErrTopicReplaced) || errors.Is(err, broker.ErrNewerRecord) || errors.Is(err, broker.ErrDamagedRecord) {
+		return fmt.Errorf("pipeline %q: %w: %w", name, pipeline.ErrHalted, err)
+	}
+	return fmt.Errorf("pipeline %q: open its source: %w", name, err)
 }
 
 // shares lists a pipeline's share in each plugin's budget once, in the order of

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -11,9 +12,18 @@ import (
 // fence stands between a pipeline and the broker when other processes may take
 // the pipeline over. Once closed nothing passes: no fetch, no output, no
 // acknowledgement, so that the new owner works alone.
-type fence struct{ closed atomic.Bool }
+type fence struct {
+	closed atomic.Bool
+	once   sync.Once
+	down   chan struct{} // closed with it
+}
 
-func (f *fence) close() { f.closed.Store(true) }
+func newFence() *fence { return &fence{down: make(chan struct{})} }
+
+func (f *fence) close() {
+	f.closed.Store(true)
+	f.once.Do(func() { close(f.down) })
+}
 
 type fencedSource struct {
 	pipeline.Source

@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +74,32 @@ func TestOperate(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wait("a", "1-l2")
+	})
+	t.Run("a pipeline whose position cannot be used halts until it is reset", func(t *testing.T) {
+		t.Parallel()
+		for _, why := range []error{broker.ErrTopicReplaced, broker.ErrNewerRecord, broker.ErrDamagedRecord} {
+			w := newWorld(t)
+			var mended atomic.Bool
+			w.openSource = func(string) error {
+				if mended.Load() {
+					return nil
+				}
+				return fmt.Errorf("position of pipeline %q: %w", "a", why)
+			}
+			w.module("left", "l1")
+			w.module("right", "r1")
+			w.open(two)
+			w.state("a", status.StateHalted)
+			if p, _ := w.engine.Pipeline("a"); !strings.Contains(p.Reason, why.Error()) {
+				t.Errorf("its reason is %q", p.Reason)
+			}
+			w.send("in", "1", "2")
+			mended.Store(true)
+			if _, err := w.engine.Reset(t.Context(), "a", "seq:2"); err != nil {
+				t.Fatal(err)
+			}
+			w.wait("a", "2-l1")
+		}
 	})
 	t.Run("a reset pipeline reads from there again", func(t *testing.T) {
 		t.Parallel()

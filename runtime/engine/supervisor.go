@@ -200,7 +200,7 @@ var errRenew = errors.New("the run was ended to begin anew")
 func (s *supervisor) run(ctx context.Context, own lease) (time.Duration, error) {
 	s.set(status.StateStarting, nil)
 	drain(s.renew)
-	f := &fence{}
+	f := newFence()
 	r, finish, err := s.ops.open(ctx, f, s.listener())
 	if err != nil {
 		return 0, err
@@ -213,7 +213,7 @@ func (s *supervisor) run(ctx context.Context, own lease) (time.Duration, error) 
 	go func() { result <- r.Run(runCtx) }() // awaited below
 	var since time.Time
 	var because error
-	ready, lost, stopped := r.Ready(), own.Lost(), ctx.Done()
+	ready, lost, down, stopped := r.Ready(), own.Lost(), f.down, ctx.Done()
 	for {
 		select {
 		case <-ready:
@@ -221,8 +221,10 @@ func (s *supervisor) run(ctx context.Context, own lease) (time.Duration, error) 
 			s.progress.Store(since.UnixNano())
 			s.setRunning()
 		case <-lost:
-			lost, because = nil, errNotOwner
+			lost = nil
 			f.close() // without acknowledging: the new owner begins at the last safe position
+		case <-down:
+			down, because = nil, errNotOwner
 			cancel()
 		case <-s.renew:
 			because = errors.Join(because, errRenew)

@@ -255,6 +255,19 @@ func TestSupervisor(t *testing.T) {
 			_ = p.stop(t.Context())
 		})
 	})
+	t.Run("a position that another process has claimed is as good as a lost lease", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			p := newPlay(t, true)
+			p.last().fence.close() // as the source does
+			synctest.Wait()
+			p.want(t, "0s standby", "0s starting", "0s running", "0s standby", "0s starting", "0s running")
+			if p.last().fence.closed.Load() {
+				t.Error("the second run is fenced off")
+			}
+			_ = p.stop(t.Context())
+		})
+	})
 	t.Run("a pause outlives a restart", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {

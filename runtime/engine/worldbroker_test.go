@@ -92,6 +92,7 @@ type memSource struct {
 	w               *world
 	pipeline, topic string
 	at              uint64
+	moved           func()
 }
 
 func (w *world) OpenSource(_ context.Context, cfg broker.SourceConfig) (pipeline.Source, error) {
@@ -136,8 +137,17 @@ func (s *memSource) Fetch(ctx context.Context, dst []event.Event, room event.Roo
 func (s *memSource) Ack(token string) error {
 	seq, err := strconv.ParseUint(token, 10, 64)
 	s.w.change(func() { s.w.acked[s.pipeline] = seq })
+	s.moved()
 	return err
 }
+
+func (s *memSource) Durable() uint64 {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.w.acked[s.pipeline]
+}
+
+func (s *memSource) OnDurable(moved func()) { s.moved = moved }
 
 func (s *memSource) Close() error { return nil }
 

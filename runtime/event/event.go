@@ -29,6 +29,7 @@ const (
 	ReasonRate         = "plugin_rate"            // a plugin's rate
 	ReasonPartition    = "partition_full"         // one partition is behind, its queue is full
 	ReasonOutput       = "output"                 // an output topic does not confirm fast enough
+	ReasonPosition     = "position"               // the position of finished events is not stored yet
 	ReasonPaused       = "paused"                 // an operator paused the pipeline
 	ReasonThrottled    = "plugin_throttled"       // a plugin burns processor time in calls that fail
 )

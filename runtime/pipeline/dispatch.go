@@ -59,6 +59,9 @@ func (p *Pipeline) waitRoom(ctx context.Context) (context.Context, event.Room, e
 		paused := p.mu.paused
 		if paused == nil {
 			room, reason := p.room()
+			if reason != "" && p.positionBehind() {
+				reason = event.ReasonPosition
+			}
 			if reason == "" {
 				fetch := p.fetchContextLocked(ctx)
 				p.mu.Unlock()
@@ -117,6 +120,13 @@ func (p *Pipeline) room() (event.Room, string) {
 	return room, ""
 }
 
+// positionBehind reports whether most of what is in flight is finished and only
+// waits for its position to be stored.
+func (p *Pipeline) positionBehind() bool {
+	events, _ := p.stats.inFlight()
+	return 2*p.track.finished() > events
+}
+
 // blocked waits for wake, at most for limit, and accounts the time to reason.
 // Partitions that wait for fuller batches are told to go on with what they have.
 func (p *Pipeline) blocked(ctx context.Context, reason string, wake <-chan struct{}, limit time.Duration) error {
@@ -167,7 +177,7 @@ func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []in
 				e.Key = p.cfg.Key.Of(&e.Event)
 			}
 			e.Attempt = 1
-			p.parts[part].queue.put(&e.Event, p.track.add(e.Seq, e.Ack), sizes[i])
+			p.parts[part].queue.put(&e.Event, p.track.add(e.Seq, e.Ack, sizes[i]), sizes[i])
 		}
 		event.Failpoint(event.FailAdmitted)
 		events, sizes = events[n:], sizes[n:]

@@ -21,7 +21,10 @@ type fakeSource struct {
 	next    int
 	more    chan struct{}
 	acked   []string
-	chunk   int // most events a Fetch returns; 0 = all
+	chunk   int  // most events a Fetch returns; 0 = all
+	behind  bool // the position is not stored until store
+	stored  uint64
+	moved   func()
 	fetched int
 }
 
@@ -70,10 +73,31 @@ func (s *fakeSource) Fetch(ctx context.Context, dst []event.Event, room event.Ro
 
 func (s *fakeSource) Ack(token string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.acked = append(s.acked, token)
+	behind := s.behind
+	s.mu.Unlock()
+	if !behind {
+		s.store()
+	}
 	return nil
 }
+
+// store makes what is acknowledged durable.
+func (s *fakeSource) store() {
+	seq := s.ackedSeq()
+	s.mu.Lock()
+	s.stored = max(s.stored, uint64(seq))
+	s.mu.Unlock()
+	s.moved()
+}
+
+func (s *fakeSource) Durable() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored
+}
+
+func (s *fakeSource) OnDurable(moved func()) { s.moved = moved }
 
 func (s *fakeSource) Close() error { return nil }
 

@@ -44,6 +44,7 @@ type Pipeline struct {
 	stopping chan struct{} // closed when the drain begins
 	ackMu    sync.Mutex    // orders take and Ack
 	lastAck  time.Time     // guarded by ackMu
+	ackLater *time.Timer   // acknowledges; stopped when Run returns
 
 	mu struct {
 		sync.Mutex
@@ -90,6 +91,8 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 		stopping: make(chan struct{}),
 	}
 	p.stats.init()
+	p.ackLater = time.AfterFunc(time.Hour, func() { p.acknowledge(true) })
+	p.ackLater.Stop()
 	return p, nil
 }
 
@@ -110,6 +113,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	stop, halt := context.WithCancel(ctx)
 	defer halt()
+	defer p.ackLater.Stop()
+	p.deps.Source.OnDurable(p.durable)
 
 	var wg sync.WaitGroup
 	for _, pt := range p.parts {
@@ -251,24 +256,33 @@ func (p *Pipeline) Swap(ctx context.Context, stage int, next func(partition int)
 	return nil
 }
 
-// finished is called when batches of a partition are complete: it gives back
-// their room, acknowledges the prefix and lets the dispatcher go on.
+// finished is called when batches of a partition are complete: it acknowledges
+// the finished prefix.
 func (p *Pipeline) finished(b *batch) {
-	unacked, inFlight := p.track.finish(b.slots)
-	p.held.release(len(b.events), int64(b.bytes))
-	bytes := p.stats.leave(len(b.events), b.bytes)
+	unacked, unfinished := p.track.finish(b.slots)
 	oldest := time.Duration(0)
 	if len(b.events) > 0 {
 		oldest = time.Duration(time.Now().UnixNano() - b.events[0].Time)
 	}
 	p.deps.Listener.Done(p.cfg.Name, len(b.events), b.bytes, oldest)
-	p.deps.Listener.InFlight(p.cfg.Name, inFlight, bytes)
+	if unacked > 0 {
+		p.acknowledge(unfinished == 0 || unacked >= ackEvery)
+	}
+}
+
+// durable gives back the room of events that a crash does not bring back, and
+// lets the dispatcher go on.
+func (p *Pipeline) durable() {
+	events, bytes := p.track.free(p.deps.Source.Durable())
+	if events == 0 {
+		return
+	}
+	p.held.release(events, int64(bytes))
+	p.stats.leave(events, bytes)
+	p.deps.Listener.InFlight(p.cfg.Name, int(p.stats.events.Load()), int(p.stats.bytes.Load()))
 	select {
 	case p.progress <- struct{}{}:
 	default:
-	}
-	if unacked > 0 {
-		p.acknowledge(inFlight == 0 || unacked >= ackEvery)
 	}
 }
 
@@ -279,11 +293,15 @@ const (
 	ackInterval = 2 * time.Millisecond
 )
 
-// acknowledge tells the source how far the finished prefix goes. Invariant A1.
+// acknowledge tells the source how far the finished prefix goes, now or within
+// ackInterval. Invariant A1.
 func (p *Pipeline) acknowledge(now bool) {
 	p.ackMu.Lock()
 	defer p.ackMu.Unlock()
-	if !now && time.Since(p.lastAck) < ackInterval {
+	if wait := ackInterval - time.Since(p.lastAck); !now && wait > 0 {
+		// What is finished keeps its room until it is acknowledged: it must not
+		// wait for something else to finish.
+		p.ackLater.Reset(wait)
 		return
 	}
 	ack, seq := p.track.take()
@@ -291,13 +309,11 @@ func (p *Pipeline) acknowledge(now bool) {
 		return
 	}
 	p.lastAck = time.Now()
-	event.Failpoint(event.FailAck)
 	if err := p.deps.Source.Ack(ack); err != nil {
-		// Progress only: the events come back after a restart. The source reports
-		// a broken connection from Fetch.
+		// The events come back after a restart. The source reports a broken
+		// connection from Fetch.
 		return
 	}
-	event.Failpoint(event.FailAcked)
 	p.stats.acked.Store(seq)
 }
 

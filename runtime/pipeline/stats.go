@@ -45,10 +45,9 @@ func (c *counters) enter(n, bytes int, lag uint64) {
 	c.lag.Store(lag)
 }
 
-// leave returns the bytes still in flight.
-func (c *counters) leave(n, bytes int) int {
+func (c *counters) leave(n, bytes int) {
 	c.events.Add(-int64(n))
-	return int(c.bytes.Add(-int64(bytes)))
+	c.bytes.Add(-int64(bytes))
 }
 
 func (c *counters) inFlight() (events, bytes int) {

@@ -17,9 +17,17 @@ type Source interface {
 	// lag is how many more events the topic holds behind the last one returned.
 	// A cancelled ctx loses no event. Called by one goroutine.
 	Fetch(ctx context.Context, dst []event.Event, room event.Room) (events []event.Event, lag uint64, err error)
-	// Ack acknowledges the event with that token and all before it. It is
-	// progress, never durability, and does not wait. Calls come in order.
+	// Ack acknowledges the event with that token and all before it. It does not
+	// wait: what is acknowledged survives a crash once Durable has reached it.
+	// Calls come in order.
 	Ack(token string) error
+	// Durable is the sequence up to which no event comes back after a crash.
+	Durable() uint64
+	// OnDurable has moved called, by a goroutine that must not be kept, whenever
+	// Durable has grown. Called once, before the first Fetch.
+	OnDurable(moved func())
+	// Close waits, for some seconds at the most, until what was acknowledged is
+	// durable.
 	Close() error
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/wasmill/wasmill/runtime/event"
 )
 
 const (
@@ -174,8 +176,10 @@ func (p *position) write(next positionRecord, revision uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(p.life, positionTimeout)
 	defer cancel()
+	event.Failpoint(event.FailPosition)
 	written, err := p.state.put(ctx, p.subject, doc, revision)
 	if err == nil {
+		event.Failpoint(event.FailStored)
 		p.store(next, written)
 		return nil
 	}

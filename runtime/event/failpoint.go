@@ -18,12 +18,15 @@ const (
 
 	FailPublish   = "sink.publish"   // outputs are encoded, about to be written to the connection
 	FailConfirmed = "sink.confirmed" // the server has answered, nobody knows yet
+
+	FailPosition = "position.write"  // the next position is about to be stored
+	FailStored   = "position.stored" // it is stored, nobody knows yet
 )
 
 // Failpoints are the names of all failpoints, in the order of an event's way.
 func Failpoints() []string {
 	return []string{
 		FailFetched, FailAdmitted, FailCalled, FailAdded, FailFlushed, FailPublish, FailConfirmed,
-		FailFinished, FailAck, FailAcked,
+		FailFinished, FailAck, FailAcked, FailPosition, FailStored,
 	}
 }

@@ -309,11 +309,13 @@ func (p *Pipeline) acknowledge(now bool) {
 		return
 	}
 	p.lastAck = time.Now()
+	event.Failpoint(event.FailAck)
 	if err := p.deps.Source.Ack(ack); err != nil {
 		// The events come back after a restart. The source reports a broken
 		// connection from Fetch.
 		return
 	}
+	event.Failpoint(event.FailAcked)
 	p.stats.acked.Store(seq)
 }
 

@@ -22,10 +22,10 @@ func TestAnEventIsInFlightUntilItsPositionIsDurable(t *testing.T) {
 				if !byBudget {
 					cfg.Room.Events = limit
 				}
-				budget := NewBudget("plug", limit, 1<<20, 0)
+				share := NewBudget(limit, 1<<20, 0).Share("p")
 				r := start(t, cfg, src, each(pass), func(d *Deps, _ *sinkLog) {
 					if byBudget {
-						d.Budgets = []*Budget{budget}
+						d.Shares = []*Share{share}
 					}
 				})
 				for want := limit; want < 25; want += limit {
@@ -48,7 +48,7 @@ func TestAnEventIsInFlightUntilItsPositionIsDurable(t *testing.T) {
 				if st := r.Stats(); st.AckedSeq != 25 || st.InFlight != 0 {
 					t.Errorf("%+v", st)
 				}
-				if free := budget.Free(); free.Events != limit {
+				if free := share.Free(); free.Events != limit {
 					t.Errorf("%d events of the budget are free", free.Events)
 				}
 			})

@@ -3,9 +3,14 @@ package inspect
 import "fmt"
 
 func (p *parser) code(r *reader) {
+	at := r.p
 	n := r.count(3)
 	if r.err == nil && n != p.funcs {
-		r.malformed(r.p, "%d functions are declared, %d have a body", p.funcs, n)
+		r.malformed(at, "%d functions are declared, %d have a body", p.funcs, n)
+		return
+	}
+	p.total.code = uint64(r.left())
+	if r.over(capCode, at, p.total.code, p.caps.CodeBytes) {
 		return
 	}
 	p.Bodies = make([]Body, 0, n)
@@ -19,40 +24,48 @@ func (p *parser) code(r *reader) {
 			r.err.Offset = at
 			return
 		}
-		b.End = r.p
-		body := reader{b: r.b[:b.End:b.End], p: b.Start, section: r.section, index: r.index}
-		b.Locals = p.locals(&body)
-		b.Code = body.p
-		if body.err == nil {
-			p.instructions(&body, b, p.Types[p.Funcs[r.index]])
+		if r.over(capBody, at, uint64(size), p.caps.BodyBytes) {
+			return
 		}
-		r.err = body.err
+		b.End = r.p
+		p.body(r, &b, p.Types[p.Funcs[r.index]])
 		p.Bodies = append(p.Bodies, b)
 	}
 }
 
-// locals reads the declarations of locals and returns how many there are.
-func (p *parser) locals(r *reader) int {
+// body reads one function: its locals, then its instructions.
+func (p *parser) body(outer *reader, b *Body, t FuncType) {
+	r := reader{b: outer.b[:b.End:b.End], p: b.Start, section: outer.section, index: outer.index}
+	defer func() { outer.err = r.err }()
 	total := uint64(0)
 	for n := r.count(2); n > 0 && r.err == nil; n-- {
 		at := r.p
 		total += uint64(r.u32())
 		r.valueType()
-		if total > 1<<31-1 {
-			r.malformed(at, "it has more than 2^31 locals")
+		if r.over(capLocals, at, total+uint64(len(t.Params)), p.caps.Locals) ||
+			r.over(capLocalsTotal, at, p.total.locals+total, p.caps.LocalsTotal) {
+			return
 		}
 	}
-	return int(total)
+	if r.err != nil {
+		return
+	}
+	b.Locals, b.Code = int(total), r.p
+	p.total.locals += total
+	p.instructions(&r, b, t)
 }
 
-// spaces are the sizes of the index spaces that instructions of one function use.
-type spaces struct {
-	types, funcs, tables, globals, locals, elements, data uint32
-	memory                                                bool
+// frame is an open block: how many values a branch to it takes, and its end gives.
+type frame struct{ branch, results uint32 }
+
+// function counts what the caps on one function are about.
+type function struct {
+	blocks, labels, values uint64
 }
 
-// instructions decodes a body and checks its indices and its nesting.
-func (p *parser) instructions(r *reader, b Body, t FuncType) {
+// instructions decodes a body and checks indices, nesting and what compiling it
+// may cost.
+func (p *parser) instructions(r *reader, b *Body, t FuncType) {
 	s := spaces{
 		types: uint32(len(p.Types)), funcs: uint32(len(p.Funcs)), tables: uint32(len(p.Tables)), globals: uint32(len(p.Globals)),
 		locals: uint32(len(t.Params) + b.Locals), elements: uint32(len(p.Elements)), memory: len(p.Memories) > 0,
@@ -60,109 +73,100 @@ func (p *parser) instructions(r *reader, b Body, t FuncType) {
 	if p.DataCount >= 0 {
 		s.data = uint32(p.DataCount)
 	}
+	var f function
+	results := uint32(len(t.Results))
+	p.blocks = append(p.blocks[:0], frame{results, results})
 	d := DecodeBytes(r.b, b.Code, b.End)
 	for d.Next() {
+		if d.Op >= OpLocalGet && d.Op <= OpLocalTee { // the most frequent ones
+			if d.X >= s.locals {
+				r.malformed(d.At, "%s", noSuch("local", d.X, s.locals))
+				return
+			}
+			continue
+		}
+		if forms[d.Op&0xff] == formNone && d.Op <= 0xff {
+			continue
+		}
 		if what, i, n := s.check(&d); what != "" {
 			r.malformed(d.At, "%s", noSuch(what, i, n))
+			return
+		}
+		if d.Op <= OpCallIndirect && p.control(r, &d, &f) {
 			return
 		}
 	}
 	if d.err != nil {
 		r.set(d.err)
+		return
 	}
+	if r.over(capLive, b.Start, f.blocks*uint64(s.locals), p.caps.LiveLocals) {
+		return
+	}
+	p.total.labels += f.labels
+	p.total.values += f.values
+	_ = r.over(capLabelsTotal, b.Start, p.total.labels, p.caps.LabelsTotal) ||
+		r.over(capValuesTotal, b.Start, p.total.values, p.caps.ValuesTotal)
 }
 
-// check returns what an instruction names that is not there, by its kind and
-// index, and how many there are.
-func (s *spaces) check(d *Decoder) (what string, i, n uint32) {
-	op := d.Op
-	switch {
-	case op >= OpLocalGet && op <= OpLocalTee:
-		if d.X >= s.locals {
-			return "local", d.X, s.locals
-		}
-	case op > OpCallIndirect && op < OpLocalGet, op >= OpI32Const && op < OpRefNull:
-	case op >= OpI32Load && op <= OpMemoryGrow:
-		if !s.memory {
-			return "memory", 0, 0
-		}
-	case op == OpCall, op == OpRefFunc:
-		if d.X >= s.funcs {
-			return "function", d.X, s.funcs
-		}
-	case op == OpGlobalGet, op == OpGlobalSet:
-		if d.X >= s.globals {
-			return "global", d.X, s.globals
-		}
-	case op == OpBr, op == OpBrIf:
-		if d.X > uint32(d.Depth) {
-			return "label", d.X, uint32(d.Depth) + 1
-		}
-	case op == OpBrTable:
-		for label := range d.Labels() {
-			if label > uint32(d.Depth) {
-				return "label", label, uint32(d.Depth) + 1
-			}
-		}
-	case op >= OpBlock && op <= OpIf:
-		if t := d.Block(); t >= 0 && uint32(t) >= s.types {
-			return "type", d.X, s.types
-		}
-	default:
-		return s.checkRare(d)
-	}
-	return "", 0, 0
-}
-
-func (s *spaces) checkRare(d *Decoder) (what string, i, n uint32) {
-	table := func(i uint32) (string, uint32, uint32) {
-		if i >= s.tables {
-			return "table", i, s.tables
-		}
-		return "", 0, 0
-	}
+// control counts blocks, branches and calls. It returns whether one is over its cap.
+func (p *parser) control(r *reader, d *Decoder, f *function) bool {
+	values := uint64(0)
 	switch d.Op {
+	case OpBlock, OpLoop, OpIf:
+		in, out := p.arity(d.Block())
+		open := frame{branch: out, results: out}
+		if d.Op == OpLoop {
+			open.branch = in
+		}
+		p.blocks = append(p.blocks, open)
+		f.blocks++
+		values = uint64(in) + uint64(out)
+		if r.over(capDepth, d.At, uint64(len(p.blocks)-1), p.caps.Depth) {
+			return true
+		}
+	case OpEnd:
+		values = uint64(p.blocks[len(p.blocks)-1].results)
+		p.blocks = p.blocks[:len(p.blocks)-1]
+	case OpBr:
+		values = p.branch(d.X)
+	case OpBrIf:
+		f.blocks++
+		values = p.branch(d.X)
+	case OpBrTable:
+		if r.over(capLabels, d.At, uint64(d.X), p.caps.Labels) {
+			return true
+		}
+		f.labels += uint64(d.X)
+		values = (uint64(d.X) + 1) * p.branch(d.Y)
+	case OpReturn:
+		values = uint64(p.blocks[0].results)
+	case OpCall:
+		t := p.TypeOf(d.X)
+		values = uint64(len(t.Params) + len(t.Results))
 	case OpCallIndirect:
-		if d.X >= s.types {
-			return "type", d.X, s.types
-		}
-		return table(d.Y)
-	case OpTableGet, OpTableSet, OpTableGrow, OpTableSize, OpTableFill:
-		return table(d.X)
-	case OpTableCopy:
-		if what, i, n = table(d.X); what == "" {
-			what, i, n = table(d.Y)
-		}
-		return what, i, n
-	case OpTableInit:
-		if d.X >= s.elements {
-			return "element segment", d.X, s.elements
-		}
-		return table(d.Y)
-	case OpElemDrop:
-		if d.X >= s.elements {
-			return "element segment", d.X, s.elements
-		}
-	case OpMemoryInit, OpDataDrop:
-		if d.X >= s.data {
-			return "data segment", d.X, s.data
-		}
+		t := p.Types[d.X]
+		values = uint64(len(t.Params) + len(t.Results))
+	default:
+		return false
 	}
-	if !s.memory && usesMemory(d.Op) {
-		return "memory", 0, 0
-	}
-	return "", 0, 0
+	f.values += values
+	return r.over(capBlocks, d.At, f.blocks, p.caps.Blocks) || r.over(capValues, d.At, f.values, p.caps.Values)
 }
 
-func usesMemory(op Op) bool {
+// branch returns how many values a branch to a label takes.
+func (p *parser) branch(label uint32) uint64 {
+	return uint64(p.blocks[len(p.blocks)-1-int(label)].branch)
+}
+
+func (p *parser) arity(t BlockType) (params, results uint32) {
 	switch {
-	case op == OpMemoryInit, op == OpMemoryCopy, op == OpMemoryFill:
-		return true
-	case op&0xff00 == prefixVector:
-		f := vectorForms[op&0xff]
-		return f == formMemory || f == formMemoryLane
+	case t >= 0:
+		return uint32(len(p.Types[t].Params)), uint32(len(p.Types[t].Results))
+	case t == BlockEmpty:
+		return 0, 0
 	}
-	return false
+	return 0, 1
 }
 
 func noSuch(what string, i, n uint32) string {

@@ -58,8 +58,7 @@ func Parse(b []byte, caps Caps) (*Module, error) {
 		return nil, err
 	}
 	if len(b) > caps.ModuleBytes {
-		return nil, tooLarge(0, "size of the module", uint64(len(b)), caps.ModuleBytes, "bytes",
-			"build without debug information")
+		return nil, capModule.error(0, uint64(len(b)), caps.ModuleBytes)
 	}
 	p := parser{Module: &Module{Bytes: b, Start: -1, DataCount: -1, nameSection: -1}, caps: &caps}
 	p.r = reader{b: b, p: 8, index: -1}
@@ -83,7 +82,14 @@ type parser struct {
 	r    reader // of the module
 	last int    // place of the last section that is not custom
 
-	funcs int // entries of the function section
+	funcs  int // entries of the function section
+	blocks []frame
+	total  totals
+}
+
+// totals are sums over the whole module, for the caps on them.
+type totals struct {
+	typeValues, entries, items, data, customs, customBytes, code, locals, labels, values uint64
 }
 
 func checkHead(b []byte) error {

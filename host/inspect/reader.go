@@ -90,6 +90,16 @@ func (r *reader) count(size int) int {
 	return int(n)
 }
 
+// capped is count under a cap, which holds for the entries before as well.
+func (r *reader) capped(size int, c capRule, before, most int) int {
+	at := r.p
+	n := r.count(size)
+	if r.over(c, at, uint64(before)+uint64(n), most) {
+		return 0
+	}
+	return n
+}
+
 // bytes reads n bytes. The result is a view.
 func (r *reader) bytes(n uint32) []byte {
 	if uint64(n) > uint64(r.left()) {
@@ -108,24 +118,13 @@ func (r *reader) name(caps *Caps) []byte {
 	switch {
 	case r.err != nil:
 		return nil
-	case len(v) > caps.NameBytes:
-		r.tooLarge(at, "name", len(v), caps.NameBytes, "bytes", "shorten it")
+	case r.over(capName, at, uint64(len(v)), caps.NameBytes):
 		return nil
 	case !utf8.Valid(v):
 		r.malformed(at, "the name %s is not UTF-8", quote(v))
 		return nil
 	}
 	return v
-}
-
-// tooLarge records that n is over a cap.
-func (r *reader) tooLarge(at int, rule string, n, most int, unit, advice string) {
-	r.set(tooLarge(at, rule, uint64(n), most, unit, advice))
-}
-
-func tooLarge(at int, rule string, n uint64, most int, unit, advice string) *Error {
-	return &Error{Kind: TooLarge, Rule: rule, Index: -1, Offset: at, Message: fmt.Sprintf(
-		"%s: %d %s, at most %d are allowed; %s", rule, n, unit, most, advice)}
 }
 
 const (

@@ -3,7 +3,7 @@ package inspect
 import "bytes"
 
 func (p *parser) types(r *reader) {
-	n := r.count(3)
+	n := r.capped(3, capTypes, 0, p.caps.Types)
 	p.Types = make([]FuncType, 0, n)
 	for r.index = 0; r.index < n && r.err == nil; r.index++ {
 		at := r.p
@@ -17,6 +17,11 @@ func (p *parser) types(r *reader) {
 		}
 		t := FuncType{Params: p.valueTypes(r)}
 		t.Results = p.valueTypes(r)
+		values := uint64(len(t.Params) + len(t.Results))
+		p.total.typeValues += values
+		if r.over(capTypeValues, at, values, p.caps.TypeValues) || r.over(capTypesTotal, at, p.total.typeValues, p.caps.TypesTotal) {
+			return
+		}
 		p.Types = append(p.Types, t)
 	}
 }
@@ -60,7 +65,7 @@ func (r *reader) refType() ValueType {
 }
 
 func (p *parser) imports(r *reader) {
-	n := r.count(4)
+	n := r.capped(4, capImports, 0, p.caps.Imports)
 	p.Imports = make([]Import, 0, n)
 	for r.index = 0; r.index < n && r.err == nil; r.index++ {
 		i := Import{Module: r.name(p.caps), Name: r.name(p.caps)}
@@ -75,11 +80,10 @@ func (p *parser) imports(r *reader) {
 			p.Funcs = append(p.Funcs, i.Index)
 		case ExternTable:
 			i.Index = uint32(len(p.Tables))
-			p.Tables = append(p.Tables, r.table())
+			p.table(r)
 		case ExternMemory:
 			i.Index = uint32(len(p.Memories))
-			p.Memories = append(p.Memories, r.memory())
-			p.oneMemory(r, at)
+			p.memory(r)
 		case ExternGlobal:
 			i.Index = uint32(len(p.Globals))
 			p.Globals = append(p.Globals, r.globalType())
@@ -103,14 +107,8 @@ func (r *reader) indexOf(what string, n int) uint32 {
 	return v
 }
 
-func (p *parser) oneMemory(r *reader, at int) {
-	if len(p.Memories) > 1 {
-		r.unsupported(at, "a second memory", multiMemory)
-	}
-}
-
 func (p *parser) functions(r *reader) {
-	n := r.count(1)
+	n := r.capped(1, capFunctions, len(p.Funcs), p.caps.Functions)
 	p.Funcs = append(make([]uint32, 0, len(p.Funcs)+n), p.Funcs...)
 	for r.index = len(p.Funcs); p.funcs < n && r.err == nil; r.index++ {
 		p.Funcs = append(p.Funcs, r.indexOf("type", len(p.Types)))
@@ -143,30 +141,39 @@ func (r *reader) limits(what string) (l Limits) {
 	return l
 }
 
-func (r *reader) table() Table {
+func (p *parser) table(r *reader) {
 	at := r.p
 	if r.p+1 < len(r.b) && r.b[r.p] == 0x40 {
 		r.unsupported(at, "a table with an initial value", functionReferences)
-		return Table{}
+		return
 	}
 	t := Table{Type: r.refType()}
 	t.Limits = r.limits("table")
-	return t
+	p.total.entries += uint64(t.Min)
+	if !r.over(capTables, at, uint64(len(p.Tables)+1), p.caps.Tables) && !r.over(capEntries, at, p.total.entries, p.caps.TableEntries) {
+		p.Tables = append(p.Tables, t)
+	}
 }
 
-func (r *reader) memory() Limits {
+func (p *parser) memory(r *reader) {
+	const most = 1 << 16 // pages of 64 KiB in 4 GiB
 	at := r.p
 	l := r.limits("memory")
-	if const4GiB := uint32(1 << 16); l.Min > const4GiB || l.Max > const4GiB {
+	switch {
+	case r.err != nil:
+	case len(p.Memories) > 0:
+		r.unsupported(at, "a second memory", multiMemory)
+	case l.Min > most || l.Max > most:
 		r.malformed(at, "a memory of more than 4 GiB")
+	case !r.over(capMemory, at, uint64(l.Min), p.caps.MemoryPages):
+		p.Memories = append(p.Memories, l)
 	}
-	return l
 }
 
 func (p *parser) tables(r *reader) {
 	n := r.count(3)
 	for r.index = len(p.Tables); n > 0 && r.err == nil; n-- {
-		p.Tables = append(p.Tables, r.table())
+		p.table(r)
 		r.index++
 	}
 }
@@ -174,9 +181,7 @@ func (p *parser) tables(r *reader) {
 func (p *parser) memories(r *reader) {
 	n := r.count(2)
 	for r.index = len(p.Memories); n > 0 && r.err == nil; n-- {
-		at := r.p
-		p.Memories = append(p.Memories, r.memory())
-		p.oneMemory(r, at)
+		p.memory(r)
 		r.index++
 	}
 }
@@ -196,7 +201,7 @@ func (r *reader) globalType() Global {
 }
 
 func (p *parser) globals(r *reader) {
-	n := r.count(4)
+	n := r.capped(4, capGlobals, len(p.Globals), p.caps.Globals)
 	p.Globals = append(make([]Global, 0, len(p.Globals)+n), p.Globals...)
 	for r.index = len(p.Globals); n > 0 && r.err == nil; n-- {
 		g := r.globalType()
@@ -207,7 +212,7 @@ func (p *parser) globals(r *reader) {
 }
 
 func (p *parser) exports(r *reader) {
-	n := r.count(3)
+	n := r.capped(3, capExports, 0, p.caps.Exports)
 	p.Exports = make([]Export, 0, n)
 	for r.index = 0; r.index < n && r.err == nil; r.index++ {
 		e := Export{Name: r.name(p.caps)}
@@ -302,7 +307,7 @@ func (p *parser) constant(r *reader) (c Const) {
 }
 
 func (p *parser) elements(r *reader) {
-	n := r.count(2)
+	n := r.capped(2, capElements, 0, p.caps.Segments)
 	p.Elements = make([]Element, 0, n)
 	for r.index = 0; r.index < n && r.err == nil; r.index++ {
 		p.Elements = append(p.Elements, p.element(r))
@@ -343,8 +348,12 @@ func (p *parser) element(r *reader) Element {
 			r.malformed(at, "an element segment is of an unknown kind %d", kind)
 		}
 	}
+	at := r.p
 	e.Count = r.count(1)
 	e.Items = r.p
+	if p.total.items += uint64(e.Count); r.over(capItems, at, p.total.items, p.caps.ElementItems) {
+		return e
+	}
 	for i := 0; i < e.Count && r.err == nil; i++ {
 		if e.Exprs {
 			p.constant(r)
@@ -357,7 +366,7 @@ func (p *parser) element(r *reader) Element {
 }
 
 func (p *parser) data(r *reader) {
-	n := r.count(2)
+	n := r.capped(2, capSegments, 0, p.caps.Segments)
 	p.Data = make([]Data, 0, n)
 	for r.index = 0; r.index < n && r.err == nil; r.index++ {
 		var d Data
@@ -386,13 +395,21 @@ func (p *parser) data(r *reader) {
 		d.Start = r.p
 		r.bytes(size)
 		d.End = r.p
+		if p.total.data += uint64(size); r.over(capData, at, p.total.data, p.caps.DataBytes) {
+			return
+		}
 		p.Data = append(p.Data, d)
 	}
 }
 
 func (p *parser) custom(r *reader, s *Section) {
-	s.Name = r.name(p.caps)
-	if r.err != nil {
+	p.total.customs++
+	p.total.customBytes += uint64(s.End - s.Start)
+	if r.over(capCustoms, s.Head, p.total.customs, p.caps.CustomCount) ||
+		r.over(capCustomBytes, s.Head, p.total.customBytes, p.caps.CustomBytes) {
+		return
+	}
+	if s.Name = r.name(p.caps); r.err != nil {
 		return
 	}
 	if p.nameSection < 0 && bytes.Equal(s.Name, []byte("name")) {

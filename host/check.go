@@ -5,8 +5,24 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wasmill/wasmill/host/inspect"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
+
+// signature is what a function takes and returns: one value type a byte, as in
+// the binary format.
+type signature struct{ params, results string }
+
+func (s signature) funcType() inspect.FuncType {
+	return inspect.FuncType{Params: []byte(s.params), Results: []byte(s.results)}
+}
+
+// String reads like "(i32, i64) -> i32".
+func (s signature) String() string { return s.funcType().String() }
+
+func (s signature) is(t inspect.FuncType) bool {
+	return s.params == string(t.Params) && s.results == string(t.Results)
+}
 
 // exportSpec is one export that the ABI knows.
 type exportSpec struct {
@@ -29,46 +45,44 @@ func abiExports() []exportSpec {
 	}
 }
 
-// check says whether a module that inspect could read can be a plugin: what it
+// check says whether a module that inspect has parsed can be a plugin: what it
 // exports, what it imports under these grants, and its memory against the limit.
-func (m *module) check(grants []string, limit int64) error {
-	if err := m.checkExports(); err != nil {
+func check(m *inspect.Module, grants []string, limit int64) error {
+	if err := checkExports(m); err != nil {
 		return err
 	}
-	if err := m.checkMemory(limit); err != nil {
+	if err := checkMemory(m, limit); err != nil {
 		return err
 	}
-	return m.checkImports(grants)
+	return checkImports(m, grants)
 }
 
-func (m *module) checkExports() error {
-	if _, ok := m.export(abi.ExportStart); ok {
+func checkExports(m *inspect.Module) error {
+	if _, ok := m.Export(abi.ExportStart); ok {
 		return fmt.Errorf("is a command (it exports %s), but a plugin is a reactor, which is called for each batch: "+
 			"build Go with -buildmode=c-shared, C with -mexec-model=reactor or -nostartfiles -Wl,--no-entry, Rust as crate-type cdylib", abi.ExportStart)
 	}
 	var missing []string
 	for _, spec := range abiExports() {
-		e, ok := m.export(spec.name)
+		e, ok := m.Export(spec.name)
 		if !ok {
 			if spec.required {
 				missing = append(missing, spec.name)
 			}
 			continue
 		}
-		if e.kind != kindFunc {
-			return fmt.Errorf("exports %s as a %s; it must be a function %s", spec.name, kindName(e.kind), spec.sig)
+		if e.Kind != inspect.ExternFunc {
+			return fmt.Errorf("exports %s as a %s; it must be a function %s", spec.name, e.Kind, spec.sig)
 		}
-		if sig, ok := m.signatureOf(e.index); !ok {
-			return fmt.Errorf("is not a valid WebAssembly module: export %s is function %d, which does not exist", spec.name, e.index)
-		} else if sig != spec.sig {
-			return fmt.Errorf("exports %s as %s; version 1 of the plugin ABI has %s", spec.name, sig, spec.sig)
+		if t := m.TypeOf(e.Index); !spec.sig.is(t) {
+			return fmt.Errorf("exports %s as %s; version 1 of the plugin ABI has %s", spec.name, t, spec.sig)
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	for _, e := range m.exports {
-		if v, ok := strings.CutPrefix(e.name, "wasmill_abi_v"); ok && e.name != abi.ExportABI {
+	for _, e := range m.Exports {
+		if v, ok := strings.CutPrefix(string(e.Name), "wasmill_abi_v"); ok && string(e.Name) != abi.ExportABI {
 			return fmt.Errorf("is built for version %s of the plugin ABI; this Wasmill speaks version %d: build it with a matching SDK",
 				cut(printable([]byte(v)), 20), abi.Major)
 		}
@@ -76,51 +90,38 @@ func (m *module) checkExports() error {
 	return fmt.Errorf("is not a Wasmill plugin: it does not export %s (Go plugins import github.com/wasmill/wasmill/sdk)", strings.Join(missing, ", "))
 }
 
-func (m *module) checkMemory(limit int64) error {
-	if len(m.memories) == 0 {
+func checkMemory(m *inspect.Module, limit int64) error {
+	if len(m.Memories) == 0 {
 		return fmt.Errorf("has no memory of its own; it must define one and export it as %q", abi.ExportMemory)
 	}
-	if len(m.memories) > 1 {
-		return fmt.Errorf("has %d memories; a plugin has one", len(m.memories))
-	}
-	if e, ok := m.export(abi.ExportMemory); !ok || e.kind != kindMemory {
+	if e, ok := m.Export(abi.ExportMemory); !ok || e.Kind != inspect.ExternMemory {
 		return fmt.Errorf("does not export its memory as %q", abi.ExportMemory)
 	}
-	mem := m.memories[0]
-	switch {
-	case mem.flags&memory64 != 0:
-		return fmt.Errorf("has a 64-bit memory; build for wasm32")
-	case mem.flags&memoryShared != 0:
-		return fmt.Errorf("has a shared memory; threads are not supported")
-	case mem.min > uint64(limit/wasmPage):
-		need := "more than 4 GiB"
-		if mem.min <= 1<<16 {
-			need = size(int64(mem.min) * wasmPage)
-		}
-		return fmt.Errorf("needs %s of memory to start, its limit is %s; raise memory in the plugin's limits", need, size(limit))
+	if least := int64(m.Memories[0].Min) * wasmPage; least > limit {
+		return fmt.Errorf("needs %s of memory to start, its limit is %s; raise memory in the plugin's limits", size(least), size(limit))
 	}
 	return nil
 }
 
-func (m *module) checkImports(grants []string) error {
+func checkImports(m *inspect.Module, grants []string) error {
 	const most = 5 // named in one message
 	wasi, own := wasiFunctions(), hostFunctions()
 	var unknown []string
-	for _, e := range m.imports {
+	for _, e := range m.Imports {
 		var f hostFunction
 		ok := false
-		if e.kind == kindFunc {
-			switch e.module {
+		if e.Kind == inspect.ExternFunc {
+			switch string(e.Module) {
 			case wasiModule:
-				f, ok = wasi[e.name]
+				f, ok = wasi[string(e.Name)]
 			case abi.ImportModule:
-				f, ok = own[e.name]
+				f, ok = own[string(e.Name)]
 			}
 		}
-		name := printable([]byte(e.module + "." + e.name))
+		name := printable(fmt.Appendf(nil, "%s.%s", e.Module, e.Name))
 		if !ok {
-			if e.kind != kindFunc {
-				name += " (" + kindName(e.kind) + ")"
+			if e.Kind != inspect.ExternFunc {
+				name += " (" + e.Kind.String() + ")"
 			}
 			unknown = append(unknown, cut(name, 100))
 			continue
@@ -128,11 +129,8 @@ func (m *module) checkImports(grants []string) error {
 		if f.grant != "" && !slices.Contains(grants, f.grant) {
 			return fmt.Errorf("imports %s, which needs the grant %q: add it to the plugin's grants", name, f.grant)
 		}
-		if uint64(e.typ) >= uint64(len(m.types)) {
-			return fmt.Errorf("is not a valid WebAssembly module: import %s has type %d, which does not exist", name, e.typ)
-		}
-		if sig := m.types[e.typ]; sig != f.sig {
-			return fmt.Errorf("imports %s as %s; the host has %s", name, sig, f.sig)
+		if t := m.Types[e.Index]; !f.sig.is(t) {
+			return fmt.Errorf("imports %s as %s; the host has %s", name, t, f.sig)
 		}
 	}
 	if len(unknown) == 0 {

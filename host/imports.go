@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/wasmill/wasmill/host/inspect"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -60,22 +61,23 @@ func hostFunctions() map[string]hostFunction {
 type guestKey struct{}
 
 // offer defines in rt, under the name module, those of funcs that m imports.
-func offer(ctx context.Context, rt wazero.Runtime, name string, funcs map[string]hostFunction, m *module) error {
+func offer(ctx context.Context, rt wazero.Runtime, name string, funcs map[string]hostFunction, m *inspect.Module) error {
 	b := rt.NewHostModuleBuilder(name)
 	done := map[string]bool{}
-	for _, e := range m.imports {
-		f, ok := funcs[e.name]
-		if e.module != name || !ok || done[e.name] {
+	for _, e := range m.Imports {
+		export := string(e.Name)
+		f, ok := funcs[export]
+		if string(e.Module) != name || !ok || done[export] {
 			continue
 		}
-		done[e.name] = true
+		done[export] = true
 		call := func(ctx context.Context, mod api.Module, s []uint64) {
 			g, _ := ctx.Value(guestKey{}).(*guest)
 			f.fn(g, mod.Memory(), s)
 		}
 		b = b.NewFunctionBuilder().
 			WithGoModuleFunction(api.GoModuleFunc(call), []byte(f.sig.params), []byte(f.sig.results)).
-			Export(e.name)
+			Export(export)
 	}
 	if len(done) == 0 {
 		return nil

@@ -19,7 +19,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
-	parser "github.com/wasmill/wasmill/host/inspect"
+	"github.com/wasmill/wasmill/host/inspect"
 	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
@@ -97,21 +97,17 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 	if pin := spec.SHA256; pin != "" && !strings.EqualFold(pin, digest) {
 		return nil, refuse(fmt.Errorf("has the sha256 %s, its pin is %s; update the pin if the change is meant", digest, cut(pin, 80)))
 	}
-	m, err := inspect(binary)
+	m, err := inspect.Parse(binary, inspect.Caps{})
 	if err != nil {
 		return nil, refuse(err)
 	}
-	if err := m.check(spec.Grants, spec.Limits.Memory); err != nil {
+	if err := check(m, spec.Grants, spec.Limits.Memory); err != nil {
 		return nil, refuse(err)
 	}
-	if _, ok := m.export(abi.ExportOpen); !ok && hasConfig(spec.Config) {
+	if _, ok := m.Export(abi.ExportOpen); !ok && hasConfig(spec.Config) {
 		h.log.Warn("a plugin is given a configuration but does not export what takes it", "plugin", spec.Name, "export", abi.ExportOpen)
 	}
-	parsed, err := parser.Parse(binary, parser.Caps{})
-	if err != nil {
-		return nil, refuse(err)
-	}
-	rewritten, err := rewrite.Module(parsed, rewrite.Options{})
+	rewritten, err := rewrite.Module(m, rewrite.Options{})
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -123,7 +119,7 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 		return nil, refuse(err)
 	}
 	gen := &Generation{
-		host: h, spec: spec, compiled: code, funcs: len(parsed.Funcs),
+		host: h, spec: spec, compiled: code, funcs: len(m.Funcs),
 		digest: digest, size: len(binary), limit: spec.Limits.Memory, loadTime: time.Since(begin),
 		gate: newGate(), redact: newRedactor(spec.Secrets),
 	}
@@ -205,7 +201,7 @@ func (c *compiled) close(ctx context.Context) error {
 
 // compile makes the generation's runtime with the host functions that the
 // module imports, and compiles the module, or takes it from the cache.
-func (h *Host) compile(ctx context.Context, binary []byte, m *module) (compiled, error) {
+func (h *Host) compile(ctx context.Context, binary []byte, m *inspect.Module) (compiled, error) {
 	select {
 	case h.compiling <- struct{}{}:
 		defer func() { <-h.compiling }()
@@ -228,7 +224,7 @@ func (h *Host) compile(ctx context.Context, binary []byte, m *module) (compiled,
 	return c, err
 }
 
-func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []byte, m *module) (c compiled, err error) {
+func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []byte, m *inspect.Module) (c compiled, err error) {
 	// The memory limit is not wazero's to enforce: a growth that it refuses by
 	// itself would be invisible, and could not be told from another trap.
 	// Debug information is not read: it is untrusted and large.

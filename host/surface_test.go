@@ -39,7 +39,7 @@ func (w *guarded) call(name string, f hostFunction, args []uint64) {
 		if k < len(args) {
 			s[k] = args[k]
 		}
-		if f.sig.params[k] == typeI32 {
+		if f.sig.params[k] == wt.I32[0] {
 			s[k] = uint64(uint32(s[k])) // as wazero passes it
 		}
 	}
@@ -67,7 +67,7 @@ func (w *guarded) call(name string, f hostFunction, args []uint64) {
 		}
 	}()
 	f.fn(w.g, w.g.view, s)
-	if len(f.sig.results) == 1 && f.sig.results[0] == typeI32 && s[0] > math.MaxUint32 {
+	if len(f.sig.results) == 1 && f.sig.results[0] == wt.I32[0] && s[0] > math.MaxUint32 {
 		w.t.Errorf("%s%v returned %#x as an i32", name, passed, s[0])
 	}
 }

@@ -100,6 +100,13 @@ func abiOf(d host.Description) string {
 	return "none (" + abi.ExportABI + " is not exported)"
 }
 
+func functionName(f host.Function) string {
+	if f.Name == "" {
+		return fmt.Sprintf("number %d", f.Index)
+	}
+	return f.Name
+}
+
 func (a *app) printInspection(in inspection) error {
 	grants := strings.Join(in.Grants, ", ")
 	if grants == "" {
@@ -123,6 +130,8 @@ func (a *app) printInspection(in inspection) error {
 		"ABI", in.ABI,
 		"grants needed", grants,
 		"starts with", size(in.Memory)+" of memory",
+		"contents", fmt.Sprintf("%d functions, the largest %s (%s); %d table entries, %s of data",
+			in.Functions, clean(functionName(in.Largest)), size(in.Largest.Size), in.Elements, size(in.Data)),
 		"running", running,
 		"verdict", verdict,
 	); err != nil {

@@ -39,7 +39,7 @@ type Caps struct {
 	Depth        int // 4,096 nested blocks: compiling nests them again; Go nests one for each call in a function
 	Blocks       int // 16,384 blocks and conditional branches of one function: compiling takes time with their square
 	LiveLocals   int // 2,000,000 locals times blocks of one function: each block may carry every local
-	Labels       int // 16,384 of one br_table
+	Labels       int // 32,768 of one br_table
 	LabelsTotal  int // 2,000,000 of all br_tables
 	Values       int // 250,000 values that calls, blocks and branches of one function move: a call of three bytes may move hundreds
 	ValuesTotal  int // 16,000,000 of all functions
@@ -74,7 +74,7 @@ func (c Caps) withDefaults() Caps {
 		{&c.Depth, 4_096},
 		{&c.Blocks, 16_384},
 		{&c.LiveLocals, 2_000_000},
-		{&c.Labels, 16_384},
+		{&c.Labels, 32_768},
 		{&c.LabelsTotal, 2_000_000},
 		{&c.Values, 250_000},
 		{&c.ValuesTotal, 16_000_000},

@@ -85,7 +85,7 @@ func (p *parser) instructions(r *reader, b *Body, t FuncType) {
 			}
 			continue
 		}
-		if forms[d.Op&0xff] == formNone && d.Op <= 0xff {
+		if d.Op <= 0xff && forms[d.Op] == formNone && d.Op != OpReturn {
 			continue
 		}
 		if what, i, n := s.check(&d); what != "" {

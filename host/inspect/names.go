@@ -5,12 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-const functionNames = 1 // the subsection of the name section
+const (
+	functionNames = 1   // the subsection of the name section
+	mostOfName    = 256 // bytes of a name that are shown
+)
 
 // FuncNames ranges over the functions that the module's name section names, in
-// ascending order. A name is a view of Bytes, not empty, and UTF-8. What is not
-// well formed is left out, as the specification wants: a name section is a
-// comment.
+// ascending order. A name is a view of Bytes, UTF-8, and cut off at 256 bytes.
+// What is not well formed is left out, as the specification wants: a name
+// section is a comment.
 func (m *Module) FuncNames() iter.Seq2[uint32, []byte] {
 	return func(yield func(uint32, []byte) bool) {
 		if m.nameSection < 0 {
@@ -38,7 +41,13 @@ func ranging(b []byte, funcs uint32, yield func(uint32, []byte) bool) {
 			return
 		}
 		next = i + 1
-		if len(name) > 0 && utf8.Valid(name) && !yield(i, name) {
+		if len(name) > mostOfName {
+			name = name[:mostOfName]
+			for !utf8.Valid(name) && len(name) > mostOfName-utf8.UTFMax {
+				name = name[:len(name)-1]
+			}
+		}
+		if utf8.Valid(name) && !yield(i, name) {
 			return
 		}
 	}
@@ -58,4 +67,33 @@ func (m *Module) FuncName(f uint32) []byte {
 		}
 	}
 	return nil
+}
+
+// AppendNames appends a custom section to a module that has the names of m's
+// functions, as FuncNames has them, and nothing else. A module without names
+// gets none.
+func (m *Module) AppendNames(b []byte) []byte {
+	n := uint32(0)
+	var list []byte
+	for i, name := range m.FuncNames() {
+		n++
+		list = appendULEB(appendULEB(list, i), uint32(len(name)))
+		list = append(list, name...)
+	}
+	if n == 0 {
+		return b
+	}
+	const head = "\x04name"
+	count := appendULEB(nil, n)
+	size := uint32(len(count) + len(list))
+	payload := append(appendULEB([]byte(head+string(rune(functionNames))), size), count...)
+	b = appendULEB(append(b, SectionCustom), uint32(len(payload)+len(list)))
+	return append(append(b, payload...), list...)
+}
+
+func appendULEB(b []byte, v uint32) []byte {
+	for ; v >= 0x80; v >>= 7 {
+		b = append(b, byte(v)|0x80)
+	}
+	return append(b, byte(v))
 }

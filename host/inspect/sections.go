@@ -238,7 +238,11 @@ func (p *parser) exports(r *reader) {
 			r.malformed(at, "the export %s is of an unknown kind %d", quote(e.Name), byte(e.Kind))
 			return
 		}
-		e.Index = r.indexOf("the export "+printable(e.Name)+" is "+e.Kind.String(), space)
+		at = r.p
+		if e.Index = r.u32(); r.err == nil && uint64(e.Index) >= uint64(space) {
+			r.malformed(at, "the export %s is %s %d, which does not exist", printable(e.Name), e.Kind, e.Index)
+			return
+		}
 		p.Exports = append(p.Exports, e)
 	}
 }

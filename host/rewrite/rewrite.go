@@ -78,8 +78,9 @@ var order = [...]byte{
 }
 
 // assemble writes the sections: the module's own, with what is appended to them,
-// and those that it lacks, each in its place. Custom sections stay in front of
-// what they were in front of.
+// and those that it lacks, each in its place. Of the custom sections only the
+// names of functions stay, written anew: wazero believes the counts of a name
+// section, and 100 bytes of it could take gigabytes.
 func (r *rewriter) assemble() []byte {
 	m := r.m
 	var added [256]section
@@ -91,8 +92,8 @@ func (r *rewriter) assemble() []byte {
 	out := append(make([]byte, 0, size), m.Bytes[:8]...)
 	at := 0 // in m.Sections
 	custom := func() {
-		for ; at < len(m.Sections) && m.Sections[at].ID == inspect.SectionCustom; at++ {
-			out = append(out, m.Bytes[m.Sections[at].Head:m.Sections[at].End]...)
+		for at < len(m.Sections) && m.Sections[at].ID == inspect.SectionCustom {
+			at++
 		}
 	}
 	for _, id := range order {
@@ -114,8 +115,7 @@ func (r *rewriter) assemble() []byte {
 			out = append(out, m.Bytes[own.Head:own.End]...)
 		}
 	}
-	custom()
-	return out
+	return m.AppendNames(out)
 }
 
 // section is what is appended to a section.

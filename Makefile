@@ -63,6 +63,14 @@ check: ## What CI runs
 bench: build ## Measure throughput and latency beside the native loop
 	$(BIN) bench
 
+.PHONY: kills
+kills: ## Kill the real process KILLS (20) times under load; prints lost, out of order, repeated
+	WASMILL_KILLS=$(or $(KILLS),20) $(GO) test -count=1 -timeout 30m -v -run 'TestKilledUnderLoad' ./cmd/wasmill
+
+.PHONY: takeovers
+takeovers: ## Freeze and cut off the owner TAKEOVERS (5) times each; prints take-over times and zombie writes
+	WASMILL_TAKEOVERS=$(or $(TAKEOVERS),5) $(GO) test -count=1 -timeout 30m -v -run 'TestAnOwnerThat' ./cmd/wasmill
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz $(PKGS)

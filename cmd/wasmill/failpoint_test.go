@@ -40,7 +40,10 @@ func TestKilledAtEveryFailpointLosesNothing(t *testing.T) {
 	ledger.waitFor(t, ledger.count()+1000)
 	stop()
 	wg.Wait()
-	p.drainAndStop(t, "nats://"+natsAddr, ledger)
+	deaths := 1 + len(event.Failpoints())
+	if repeated := p.drainAndStop(t, "nats://"+natsAddr, ledger); repeated > deaths*inFlight {
+		t.Errorf("%d outputs repeat another; %d deaths explain %d at most", repeated, deaths, deaths*inFlight)
+	}
 }
 
 // dieAt runs the process until it has passed a failpoint for the count-th time.

@@ -82,7 +82,11 @@ func TestKilledUnderLoadLosesNothing(t *testing.T) {
 	ledger.waitFor(t, ledger.count()+1000)
 	stop()
 	wg.Wait()
-	p.drainAndStop(t, "nats://"+natsAddr, ledger)
+	repeated := p.drainAndStop(t, "nats://"+natsAddr, ledger)
+	t.Logf("%d kills, %d repeated per kill", n, repeated/max(n, 1))
+	if repeated > n*inFlight {
+		t.Errorf("%d outputs repeat another; %d kills explain %d at most", repeated, n, n*inFlight)
+	}
 }
 
 // victim is the process under test.
@@ -145,7 +149,8 @@ func (p *victim) kill() {
 
 // drainAndStop waits until every stored event has its output, compares, and
 // checks that SIGTERM ends the process with 0.
-func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) {
+// It returns how many outputs repeat another.
+func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) (repeated int) {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
@@ -167,13 +172,14 @@ func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) {
 		return strings.Contains(strings.ReplaceAll(string(body), " ", ""), fmt.Sprintf(`"acked_seq":%d,`, in[len(in)-1].seq))
 	})
 	out := readTopic(t, js, "out")
-	l.compare(t, in, out)
+	repeated = l.compare(t, in, out)
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("after SIGINT: %v\n%s", err, p.log)
 	}
+	return repeated
 }
 
 // compare wants every acknowledged event in the input topic, for every event

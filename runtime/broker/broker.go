@@ -54,6 +54,7 @@ type Broker struct {
 		closed  bool
 		conns   map[*nats.Conn]struct{} // handed out by Connect and still open
 		adopted map[string]struct{}     // topics whose stream another owner made
+		tenures map[string]*tenure      // of the last lease, by pipeline
 	}
 	// closing is held while Close works, so that a second Close waits for the first.
 	closing sync.Mutex
@@ -68,6 +69,7 @@ func New(cfg Config, opts Options) *Broker {
 	}
 	b.mu.conns = make(map[*nats.Conn]struct{})
 	b.mu.adopted = make(map[string]struct{})
+	b.mu.tenures = make(map[string]*tenure)
 	return b
 }
 

@@ -23,11 +23,14 @@ import (
 // owner counts from before it sent its last successful renewal and gives up
 // leaseRenew earlier than anybody can take over. A process that gave up because
 // the server was away takes its own record again at once: it has stopped the
-// pipeline, and the expected sequence says that nobody else has begun.
+// pipeline, and the expected sequence says that nobody else has begun. The
+// sources and sinks of the pipeline that are opened meanwhile are bound to the
+// lease's tenure.
 type Lease struct {
 	b        *Broker // nil when embedded
 	pipeline string
 	record   leaseRecord
+	tenure   *tenure // nil when embedded
 	lost     chan struct{}
 	stop     context.CancelFunc
 	ended    chan struct{} // closed when the renewing goroutine has returned
@@ -82,6 +85,7 @@ func (b *Broker) AcquireLease(ctx context.Context, pipeline string) (*Lease, err
 		stop()
 		return nil, ErrClosed
 	}
+	l.begin(sent)
 	go func() {
 		defer b.workers.Done()
 		defer close(l.ended)
@@ -105,6 +109,7 @@ func (l *Lease) Release(ctx context.Context) {
 	l.release.Do(func() {
 		l.stop()
 		<-l.ended
+		l.tenure.end()
 		if l.isLost() {
 			return
 		}
@@ -114,6 +119,36 @@ func (l *Lease) Release(ctx context.Context) {
 			l.b.log.Warn("the lease could not be released, others take over when it runs out", "pipeline", l.pipeline, "error", err)
 		}
 	})
+}
+
+// begin makes the tenure of a lease that was sent at that time.
+func (l *Lease) begin(sent time.Time) {
+	l.tenure = newTenure()
+	l.extend(sent)
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock()
+	l.b.mu.tenures[l.pipeline] = l.tenure
+}
+
+// extend makes the tenure last as long as nobody can take over the record that
+// was sent at that time.
+func (l *Lease) extend(sent time.Time) {
+	t := l.b.cfg.timing
+	l.tenure.extend(uptime() - time.Since(sent) + t.leaseTTL - t.leaseRenew)
+}
+
+// lose ends the lease.
+func (l *Lease) lose() {
+	l.tenure.end()
+	close(l.lost)
+}
+
+// tenureOf is what the data path of a pipeline is bound to; nil when no other
+// process can take the pipeline over.
+func (b *Broker) tenureOf(pipeline string) *tenure {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.tenures[pipeline]
 }
 
 func (l *Lease) isLost() bool {
@@ -206,7 +241,7 @@ func (l *Lease) renew(ctx context.Context, last time.Time) {
 		select {
 		case <-ctx.Done():
 			if l.b.life.Err() != nil {
-				close(l.lost)
+				l.lose()
 			}
 			return
 		case <-next.C:
@@ -222,6 +257,7 @@ func (l *Lease) renew(ctx context.Context, last time.Time) {
 		switch {
 		case ok:
 			last = sent
+			l.extend(sent)
 			next.Reset(t.leaseRenew)
 			continue
 		case ctx.Err() != nil:
@@ -233,7 +269,7 @@ func (l *Lease) renew(ctx context.Context, last time.Time) {
 			cancel()
 			if err == nil && rec.Owner != l.record.Owner {
 				l.b.log.Warn("another process has taken this pipeline", "pipeline", l.pipeline, "host", rec.Host, "pid", rec.PID)
-				close(l.lost)
+				l.lose()
 				return
 			}
 			if err == nil {
@@ -244,7 +280,7 @@ func (l *Lease) renew(ctx context.Context, last time.Time) {
 		}
 		if !time.Now().Before(deadline) {
 			l.b.log.Error("the lease has run out", "pipeline", l.pipeline)
-			close(l.lost)
+			l.lose()
 			return
 		}
 	}

@@ -16,7 +16,7 @@ func (b *Broker) NewPublisher(ctx context.Context, topic string) (*Publisher, er
 	if err := b.prepareOutput(ctx, topic); err != nil {
 		return nil, fmt.Errorf("open publisher: %w", err)
 	}
-	w, err := b.openWire("publisher "+topic, sinkInProcess)
+	w, err := b.openWire("publisher "+topic, sinkInProcess, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (b *Broker) OpenSink(ctx context.Context, cfg SinkConfig, confirmed func())
 			return nil, fmt.Errorf("open sink: %w", err)
 		}
 	}
-	w, err := b.openWire(fmt.Sprintf("sink %s/%d", cfg.Pipeline, cfg.Partition), sinkInProcess)
+	w, err := b.openWire(fmt.Sprintf("sink %s/%d", cfg.Pipeline, cfg.Partition), sinkInProcess, b.tenureOf(cfg.Pipeline))
 	if err != nil {
 		return nil, err
 	}

@@ -360,8 +360,11 @@ func (s *Source) Err() string {
 	case s.mu.reset != nil:
 		return s.mu.reset.Error()
 	}
-	return s.pos.trouble()
+	return ""
 }
+
+// PositionErr says why the position is not being stored at the moment, or is "".
+func (s *Source) PositionErr() string { return s.pos.trouble() }
 
 // Close ends the source and its connection, after the position of what was
 // acknowledged is stored, for closeStore at the most. The consumer stays. A Fetch

@@ -28,7 +28,7 @@ var ErrBadStart = errors.New("start")
 // ErrReplaced. ErrTopicReplaced, ErrNewerRecord and ErrDamagedRecord say that the
 // operator has to choose a place, see ResetSource.
 func (b *Broker) OpenSource(ctx context.Context, cfg SourceConfig) (*Source, error) {
-	w, err := b.openWire("source "+cfg.Pipeline, sourceInProcess)
+	w, err := b.openWire("source "+cfg.Pipeline, sourceInProcess, b.tenureOf(cfg.Pipeline))
 	if err != nil {
 		return nil, err
 	}

@@ -23,8 +23,9 @@ import (
 //
 // Lock order: a client's own lock before mu. Nothing is called under mu.
 type wire struct {
-	nc   *nats.Conn
-	subs atomic.Pointer[map[uint64]wireSub] // copied on write, under mu
+	nc     *nats.Conn
+	tenure *tenure                            // nil = no other process may take over
+	subs   atomic.Pointer[map[uint64]wireSub] // copied on write, under mu
 
 	mu struct {
 		sync.Mutex

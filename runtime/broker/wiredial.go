@@ -76,8 +76,13 @@ func (d *wiredDialer) SkipTLSHandshake() bool { return true }
 // Dial implements nats.CustomDialer.
 func (d *wiredDialer) Dial(network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: d.opts.Timeout, KeepAlive: 15 * time.Second}
-	conn, err := dialer.Dial(network, address)
+	dialed, err := dialer.Dial(network, address)
 	if err != nil {
+		return nil, err
+	}
+	conn, err := d.wire.tenure.guard(dialed)
+	if err != nil {
+		_ = dialed.Close()
 		return nil, err
 	}
 	secured, err := d.secure(conn, address)
@@ -211,9 +216,11 @@ func (c *prefixedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// openWire connects a wire to the broker's server.
-func (b *Broker) openWire(name string, inProcess bool) (*wire, error) {
+// openWire connects a wire to the broker's server. Nothing is written to it when
+// the tenure, if there is one, is over.
+func (b *Broker) openWire(name string, inProcess bool, t *tenure) (*wire, error) {
 	w := newWire()
+	w.tenure = t
 	nc, err := b.ConnectWith(ConnectOptions{Name: name, InProcess: inProcess, extra: []nats.Option{w.option}})
 	if err != nil {
 		w.close()

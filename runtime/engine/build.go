@@ -184,7 +184,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 				finish()
 				return nil, nil, err
 			}
-			return explained{r, opened}, finish, nil
+			return explained{r, source, opened}, finish, nil
 		},
 	}
 }

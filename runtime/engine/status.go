@@ -126,12 +126,12 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 	p.InFlight, p.InFlightBytes, p.Lag, p.AckedSeq = st.InFlight, st.InFlightBytes, max(st.Lag, behind), st.AckedSeq
 	if p.State == status.StateRunning && p.Lag > 0 && e.stalled(s, now) {
 		p.State = status.StateStalled
-		since := time.Unix(0, s.progress.Load())
+		since := s.progress.get()
 		p.Reason = fmt.Sprintf("nothing has finished for %s with %d events waiting", now.Sub(since).Round(time.Second), p.Lag)
 	}
 	if a != nil && (p.State == status.StateRunning || p.State == status.StateStalled) {
 		if why := a.trouble(); why != "" {
-			p.Reason = strings.TrimPrefix(p.Reason+"; outputs are not being stored: "+why, "; ")
+			p.Reason = strings.TrimPrefix(p.Reason+"; "+why, "; ")
 		}
 		if st.Throttled != "" {
 			p.Reason = strings.TrimPrefix(p.Reason+"; "+st.Throttled, "; ")
@@ -143,10 +143,10 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 // stalled says whether a running pipeline has made no progress for a while and
 // no rate explains that.
 func (e *Engine) stalled(s *supervisor, now time.Time) bool {
-	if now.Sub(time.Unix(0, s.progress.Load())) < stalledAfter {
+	if now.Sub(s.progress.get()) < stalledAfter {
 		return false
 	}
-	if now.Sub(time.Unix(0, s.limited.Load())) < stalledAfter {
+	if now.Sub(s.limited.get()) < stalledAfter {
 		return false
 	}
 	for _, name := range s.spec.Stages {

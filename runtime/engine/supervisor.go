@@ -49,8 +49,8 @@ type supervisor struct {
 	renew  chan struct{} // capacity 1: end the run at hand and start anew
 
 	active   atomic.Int64 // events in flight, as the listener counts them
-	progress atomic.Int64 // unix ns: when something finished, or there was nothing to finish
-	limited  atomic.Int64 // unix ns: when a configured rate last held the pipeline back
+	progress moment       // when something finished, or there was nothing to finish
+	limited  moment       // when a configured rate last held the pipeline back
 
 	mu struct {
 		sync.Mutex
@@ -218,7 +218,7 @@ func (s *supervisor) run(ctx context.Context, own lease) (time.Duration, error) 
 		select {
 		case <-ready:
 			ready, since = nil, time.Now()
-			s.progress.Store(since.UnixNano())
+			s.progress.set(since)
 			s.setRunning()
 		case <-lost:
 			lost = nil
@@ -344,7 +344,7 @@ func (s *supervisor) resume() {
 	changed := s.mu.state == status.StatePaused
 	if changed {
 		s.mu.state = status.StateRunning
-		s.progress.Store(time.Now().UnixNano())
+		s.progress.set(time.Now())
 	}
 	s.mu.Unlock()
 	if changed {
@@ -368,7 +368,7 @@ func (s *supervisor) current() *attempt {
 
 // listener notes when the pipeline makes progress, for the state stalled.
 func (s *supervisor) listener() event.Listener {
-	now := func(at *atomic.Int64) { at.Store(time.Now().UnixNano()) }
+	now := func(at *moment) { at.set(time.Now()) }
 	return event.Listener{
 		Fetched: func(_ string, n, _ int, _ uint64) {
 			if s.active.Add(int64(n)) == int64(n) {
@@ -385,6 +385,20 @@ func (s *supervisor) listener() event.Listener {
 			}
 		},
 	}
+}
+
+// moment is a time that is read and written by many at once. It keeps the
+// monotonic reading: a clock that is set back does not make time stand still.
+type moment struct{ at atomic.Pointer[time.Time] }
+
+func (m *moment) set(t time.Time) { m.at.Store(&t) }
+
+// get returns the time last set, or the zero time.
+func (m *moment) get() time.Time {
+	if t := m.at.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 func signal(c chan struct{}) {

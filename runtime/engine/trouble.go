@@ -10,10 +10,16 @@ import (
 // moment; "" when they are.
 type troubled interface{ Err() string }
 
-// explained is a runner that knows why its outputs are not being stored.
+// placed is a source that can say why its position is not being stored at the
+// moment; "" when it is.
+type placed interface{ PositionErr() string }
+
+// explained is a runner that knows why its outputs or its position are not being
+// stored.
 type explained struct {
 	runner
-	sinks *sinks
+	source pipeline.Source
+	sinks  *sinks
 }
 
 // sinks are those of one run.
@@ -42,10 +48,20 @@ func (s *sinks) trouble() string {
 	return ""
 }
 
-// trouble says why the outputs of a run are not being stored, or is "".
+// trouble says why the outputs or the position of a run are not being stored, or
+// is "".
 func (a *attempt) trouble() string {
-	if e, ok := a.runner.(explained); ok {
-		return e.sinks.trouble()
+	e, ok := a.runner.(explained)
+	if !ok {
+		return ""
+	}
+	if why := e.sinks.trouble(); why != "" {
+		return "outputs are not being stored: " + why
+	}
+	if p, ok := e.source.(placed); ok {
+		if why := p.PositionErr(); why != "" {
+			return "the position is not being stored: " + why
+		}
 	}
 	return ""
 }

@@ -53,6 +53,7 @@ var house = map[string][]string{
 	// neither NATS nor wazero, the broker no pipeline.
 	"runtime/pipeline": {"runtime/event", "sdk/abi", "golang.org/x/sync", "golang.org/x/time"},
 	"runtime/ledger":   {"github.com/minio/highwayhash", "golang.org/x/sync"}, // knows the files, not the server
+	"runtime/backup":   {"runtime/ledger", "github.com/klauspost/compress"},
 	"runtime/broker": {
 		"runtime/event", "runtime/status", "runtime/ledger", "sdk/abi", "golang.org/x/sys",
 		"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go",

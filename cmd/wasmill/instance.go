@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -217,6 +218,7 @@ func (in *instance) openAdmin(ctx context.Context, version string) error {
 		},
 		DeadLetters: in.engine.DeadLetters(),
 		Reload:      in.reload,
+		Backup:      func(ctx context.Context, w io.Writer) error { return in.backup(ctx, w, version) },
 		Metrics:     in.metrics.Handler(),
 		StatusOf:    httpStatus,
 		Version:     version,
@@ -277,6 +279,8 @@ func httpStatus(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, broker.ErrBadStart):
 		return http.StatusBadRequest
+	case errors.Is(err, broker.ErrNoStore):
+		return http.StatusUnprocessableEntity
 	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby):
 		return http.StatusConflict
 	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed), errors.Is(err, reload.ErrClosed):

@@ -61,7 +61,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupStart, a.quickstartCmd(), a.newCmd(), a.buildCmd())
 	add(groupRun, a.runCmd(), a.validateCmd(), a.schemaCmd(), a.benchCmd())
-	add(groupOperate, a.statusCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd())
+	add(groupOperate, a.statusCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd(), a.backupCmd(), a.restoreCmd())
 	root.AddCommand(a.versionCmd(), a.completionCmd())
 	return root
 }

@@ -12,11 +12,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -99,6 +101,7 @@ type Deps struct {
 	Publisher   func(ctx context.Context, topic string) (Publisher, error)
 	DeadLetters DeadLetters
 	Reload      func(ctx context.Context) ([]plan.Change, error)
+	Backup      func(ctx context.Context, w io.Writer) error
 	Metrics     http.Handler
 	// StatusOf maps an error of the above to an HTTP status; 0 means 500.
 	StatusOf func(error) int
@@ -128,6 +131,8 @@ type Server struct {
 	cfg  Config
 	deps Deps
 	log  *slog.Logger
+
+	backingUp atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -240,6 +245,7 @@ func (s *Server) routes() http.Handler {
 
 	handle("GET /api/v1/status", s.status)
 	handle("POST /api/v1/reload", s.reload)
+	mux.HandleFunc("GET /api/v1/backup", s.backup)
 	handle("GET /api/v1/topics", s.topics)
 	handle("GET /api/v1/topics/{name}", s.topic)
 	handle("POST /api/v1/topics/{name}/publish", s.publish)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ var errNotFound = errors.New("not found")
 
 // fake is all the rooms behind the endpoint in one.
 type fake struct {
+	backup  func(ctx context.Context, w io.Writer) error
 	status  status.Status
 	metrics http.Handler
 
@@ -181,6 +183,7 @@ func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 		Pipelines: f, Plugins: f, Topics: f, DeadLetters: f,
 		Publisher: f.publisher,
 		Reload:    func(context.Context) ([]plan.Change, error) { f.called("reload"); return nil, nil },
+		Backup:    func(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) },
 		Metrics:   f.metrics,
 		StatusOf: func(err error) int {
 			if errors.Is(err, errNotFound) {

@@ -74,6 +74,7 @@ type keeper struct {
 	book    *ledger.Book
 	watcher *ledger.Watcher
 	unread  []ledger.Block
+	ask     chan chan *ledger.Book // takes requests for a copy of book
 	asked   map[string]asked
 	failed  string // the last error of a tick, so that it is logged once
 
@@ -95,7 +96,7 @@ func streamsDir(storeDir string) string {
 // mends what can be mended. Losses that are not accepted are a *LossError; the
 // store is as it was then.
 func openKeeper(cfg Config, log *slog.Logger) (*keeper, error) {
-	k := &keeper{log: log, dir: streamsDir(cfg.StoreDir), asked: map[string]asked{}}
+	k := &keeper{log: log, dir: streamsDir(cfg.StoreDir), asked: map[string]asked{}, ask: make(chan chan *ledger.Book)}
 	k.paths = []string{filepath.Join(cfg.StoreDir, ledger.Name)}
 	if cfg.Ledger != "" {
 		k.paths = append(k.paths, cfg.Ledger)
@@ -196,14 +197,22 @@ func (b *Broker) keepLedger(ctx context.Context) {
 	tick := time.NewTicker(ledgerEvery)
 	defer tick.Stop()
 	allowance := int64(0)
+	var reply chan *ledger.Book
 	for {
 		b.tickLedger(ctx)
+		if reply != nil {
+			c, err := k.book.Clone()
+			k.trouble(err)
+			reply <- c // has room
+			reply = nil
+		}
 		for allowance += scrubRate; allowance > 0 && len(k.unread) > 0 && ctx.Err() == nil; {
 			allowance -= k.scrub()
 		}
 		allowance = min(allowance, 0)
 		select {
 		case <-tick.C:
+		case reply = <-k.ask:
 		case <-ctx.Done():
 			return
 		}

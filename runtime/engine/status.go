@@ -74,6 +74,9 @@ func problem(p *status.Pipeline) string {
 	return fmt.Sprintf("pipeline %q is %s: %s", p.Name, p.State, p.Reason)
 }
 
+// Plan is what runs now; nil before Open.
+func (e *Engine) Plan() *plan.Plan { return e.plan() }
+
 // behind asks the server how far a pipeline is behind its topic. What a pipeline
 // saw at its last fetch says nothing of what has come since, when it is paused,
 // at a limit or not running. Of a running one only what it was not given yet

@@ -161,7 +161,7 @@ func (c *checker) lose(ranges []Range, cause string) {
 // anew from the blocks.
 func (c *checker) mendBlocks(s *scan, known *Stream, lossy bool) {
 	index, err := os.ReadFile(filepath.Join(c.dir, messagesDir, indexFile))
-	_, indexed, ok := bounds(index, c.name)
+	_, indexed, _, ok := bounds(index, c.name)
 	valid := err == nil && ok
 	if s.damaged() || lossy {
 		valid = false

@@ -119,19 +119,20 @@ func (p *place) encode() []byte {
 
 func stateChecksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
-// bounds reads the first and the last sequence from the index that the server
+// bounds reads the first and the last sequence, and how many messages there
+// are, from the index that the server
 // writes when it stops.
-func bounds(index []byte, stream string) (first, last uint64, ok bool) {
+func bounds(index []byte, stream string) (first, last, messages uint64, ok bool) {
 	const header, sum = 2, 8
 	key := sha256.Sum256([]byte(stream))
 	h, err := highwayhash.New64(key[:])
 	if err != nil || len(index) < header+sum {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	body := index[:len(index)-sum]
 	_, _ = h.Write(body)
 	if !bytes.Equal(h.Sum(nil), index[len(index)-sum:]) {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
 	body = body[header:]
 	next := func(signed bool) (v uint64) {
@@ -149,10 +150,10 @@ func bounds(index []byte, stream string) (first, last uint64, ok bool) {
 		return v
 	}
 	ok = true
-	next(false) // messages
+	messages = next(false)
 	next(false) // bytes
 	first = next(false)
 	next(true) // time of the first
 	last = next(false)
-	return first, last, ok
+	return first, last, messages, ok
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -280,18 +281,34 @@ func (c *watched) places(dir, name string, s *Stream) error {
 // Finish brings the Book up to date with a store whose server has stopped in
 // order. When every stream can be read it is Clean.
 func (w *Watcher) Finish() error {
+	entries, err := os.ReadDir(w.dir) // a stream may be newer than the last look
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	clean := true
 	var errs []error
-	for name, s := range w.book.Streams {
+	for _, e := range entries {
+		name := e.Name()
+		if !e.IsDir() || strings.HasPrefix(name, ".") {
+			continue
+		}
 		index, err := os.ReadFile(filepath.Join(w.dir, name, messagesDir, indexFile))
-		first, last, ok := bounds(index, name)
+		first, last, messages, ok := bounds(index, name)
 		if err != nil || !ok {
 			clean = false
 			continue
 		}
-		errs = append(errs, w.stream(&State{Name: name, First: first, Last: last, Deleted: s.Deleted, Aged: s.Aged}))
+		st := State{Name: name, First: first, Last: last, Deleted: int(last - first + 1 - messages)}
+		if s := w.book.Streams[name]; s != nil {
+			st.Aged = s.Aged
+		}
+		errs = append(errs, w.stream(&st))
 	}
-	err := errors.Join(errs...)
+	for name := range w.book.Streams {
+		_, err := os.Stat(filepath.Join(w.dir, name))
+		clean = clean && err == nil
+	}
+	err = errors.Join(errs...)
 	w.book.Clean = clean && err == nil
 	return err
 }

@@ -73,6 +73,7 @@ func offer(ctx context.Context, rt wazero.Runtime, name string, funcs map[string
 		done[export] = true
 		call := func(ctx context.Context, mod api.Module, s []uint64) {
 			g, _ := ctx.Value(guestKey{}).(*guest)
+			g.ticker.called()
 			f.fn(g, mod.Memory(), s)
 		}
 		b = b.NewFunctionBuilder().
@@ -234,11 +235,12 @@ func (g *guest) flushMetrics() {
 func importNow(_ *guest, _ api.Memory, s []uint64) { s[0] = uint64(time.Now().UnixNano()) }
 
 // importRandom is random(ptr, len): len bytes from the system.
-func importRandom(_ *guest, mem api.Memory, s []uint64) {
+func importRandom(g *guest, mem api.Memory, s []uint64) {
 	b := argument(mem, abi.ImportRandom, s[0], s[1])
 	if len(b) > maxRandom {
 		panic(&argumentError{abi.ImportRandom, "more than 1 MiB of random bytes at once"})
 	}
+	g.ticker.dear()
 	fillRandom(b)
 }
 

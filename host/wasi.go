@@ -254,6 +254,7 @@ func wasiRandom(g *guest, mem api.Memory, s []uint64) uint32 {
 	if len(b) > maxRandom {
 		return errnoInvalid
 	}
+	g.ticker.dear()
 	if slices.Contains(g.gen.spec.Grants, abi.GrantRandom) {
 		fillRandom(b)
 	} else {
@@ -279,6 +280,7 @@ func wasiPoll(g *guest, mem api.Memory, s []uint64) uint32 {
 	if !ok {
 		return errnoFault
 	}
+	g.ticker.dear()
 	g.polled = append(g.polled[:0], in...) // the lists may overlap
 	in = g.polled
 	wait := g.earliest(in)

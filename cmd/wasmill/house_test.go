@@ -35,6 +35,7 @@ var house = map[string][]string{
 	"host/inspect":  {},
 	"host/rewrite":  {"host/inspect"},
 	"host/wasmtest": {"sdk/abi"},
+	"host/hostile":  {"host/wasmtest", "sdk/abi"},
 
 	// What all of runtime shares.
 	"runtime/event":  {"sdk/abi", "sdk/jsonptr"},

@@ -25,6 +25,7 @@ const (
 // out; when the topic refuses the rest, the headers go and the payload stays.
 func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) error {
 	st := r.stages[k]
+	r.reach(at)
 	if at < 0 { // made by a plugin without an event: there is nothing to keep
 		r.count(st, event.Counts{Dropped: 1})
 		if why.kind == abi.FaultHandlerError || why.kind == abi.FaultPanic { // all others have been reported
@@ -96,6 +97,7 @@ func (r *run) deadHeaders(msg *event.Output, k int, e *abi.Event, attempts int, 
 		{HeaderSourceSubject, oneLine.Replace(asString(e.Subject))},
 		{HeaderAttempts, strconv.Itoa(attempts)},
 		{HeaderDetail, line(why.detail, maxDetail)},
+		{HeaderQuarantine, line(why.quarantine, maxCause)},
 		{HeaderLeftOut, leftOut},
 	} {
 		if f[1] != "" {

@@ -26,6 +26,7 @@ const (
 	HeaderSourceSubject = "Wasmill-Source-Subject"
 	HeaderAttempts      = "Wasmill-Attempts"
 	HeaderDetail        = "Wasmill-Detail"           // guest stack and last stderr lines, newlines as " | "
+	HeaderQuarantine    = "Wasmill-Quarantine"       // why the pipeline was set aside, in the dead letter of the event that did it
 	HeaderLeftOut       = "Wasmill-Headers-Left-Out" // how many of the event's headers a dead letter could not keep
 )
 
@@ -133,9 +134,13 @@ func (r *run) publish(ctx context.Context, k int, events []abi.Event, origin []i
 			}
 		}
 		for i := range group {
+			r.reach(at)
 			err := r.add(ctx, &group[i], src, at)
 			if err == nil {
 				published++
+				if i == n-1 && at >= 0 {
+					r.p.deps.Conduct.pass(1)
+				}
 				continue
 			}
 			var no *event.RefusedError

@@ -125,6 +125,9 @@ func (pt *partition) run(ctx context.Context) (err error) {
 		b := pt.newBatch()
 		got, ended := pt.queue.take(pt.p.cfg.Batch, pt.p.expect.Load, dirty, timer, b)
 		if got {
+			if pt.p.deps.Conduct.aside() != nil {
+				return errCut // as below
+			}
 			if err := pt.process(ctx, b); errors.Is(err, errDraining) {
 				return nil // b and what is queued stay unacknowledged
 			} else if err != nil {
@@ -156,13 +159,15 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	for range b.events {
 		b.made = append(b.made, 0)
 	}
-	r := run{partition: pt, batch: b}
+	r := run{partition: pt, batch: b, reached: -1}
 	for len(pt.identity) < len(b.events) {
 		pt.identity = append(pt.identity, len(pt.identity))
 	}
 	err := r.stage(ctx, 0, b.events, pt.identity[:len(b.events)])
 	pt.reportPublished()
-	if err != nil {
+	if errors.Is(err, errCut) {
+		b.cut(r.reached + 1) // all complete: the order is kept (A2)
+	} else if err != nil {
 		return err
 	}
 	event.Failpoint(event.FailAdded)
@@ -171,7 +176,7 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	pt.pending = append(pt.pending, b)
 	pt.pendingMu.Unlock()
 	pt.confirmed()
-	return nil
+	return err // nil, or errCut
 }
 
 // confirmed finishes, in order, the batches whose outputs are all stored. It is
@@ -226,6 +231,9 @@ func (pt *partition) recycle(b *batch) {
 // end closes the instances, publishes their last outputs, and waits for the
 // sink. With a failure it only frees what there is.
 func (pt *partition) end(ctx context.Context, failed error) error {
+	if errors.Is(failed, errCut) {
+		failed = nil
+	}
 	if failed == nil {
 		failed = pt.applySwaps(ctx, 0) // asked for after the last batch
 	}
@@ -240,6 +248,9 @@ func (pt *partition) end(ctx context.Context, failed error) error {
 	}
 	if failed == nil {
 		pt.confirmed()
+		if q := pt.p.deps.Conduct.aside(); q != nil {
+			return q
+		}
 		return nil
 	}
 	return fmt.Errorf("pipeline %q: partition %d: %w", pt.p.cfg.Name, pt.index, failed)
@@ -262,7 +273,7 @@ func (pt *partition) closeStage(ctx context.Context, i int, publish bool) error 
 		return nil
 	}
 	b := pt.newBatch()
-	r := run{partition: pt, batch: b}
+	r := run{partition: pt, batch: b, reached: -1}
 	err := r.settle(ctx, i, nil, nil, 1)
 	pt.reportPublished()
 	if err != nil {

@@ -82,6 +82,9 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 	if deps.Throttle == nil {
 		deps.Throttle = NewThrottle()
 	}
+	if deps.Conduct == nil {
+		deps.Conduct = NewConduct()
+	}
 	p := &Pipeline{
 		cfg: cfg, deps: deps,
 		held:     holding{shares: deps.Shares},
@@ -101,8 +104,8 @@ func (p *Pipeline) Ready() <-chan struct{} { return p.ready }
 
 // Run opens the instances and sinks and moves events until ctx ends, then
 // drains: it fetches no more, finishes what is in flight, and returns nil, or
-// ErrDrain when that took longer than DrainTimeout. Any other error is a
-// failure; what was not acknowledged comes back at the next start. Run closes
+// ErrDrain when that took longer than DrainTimeout. A *QuarantineError says that
+// nearly every event fails. Any other error is a failure; what was not acknowledged comes back at the next start. Run closes
 // the instances and the sinks, and leaves the Source to its owner.
 func (p *Pipeline) Run(ctx context.Context) error {
 	// work outlives ctx by the drain: it is what calls and publishing run under.

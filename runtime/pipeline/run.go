@@ -17,7 +17,8 @@ import (
 // for a retry makes copies of what follows it.
 type run struct {
 	*partition
-	batch *batch
+	batch   *batch
+	reached int // the last event of the batch of which something was published or given up; -1 = none
 }
 
 var errDraining = errors.New("stopped while an event waited for its retry")
@@ -48,6 +49,16 @@ func (r *run) stage(ctx context.Context, k int, events []abi.Event, origin []int
 // when again is set; after that the batch is halved until the event at fault
 // stands alone, which then follows the retry policy.
 func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int, again bool) error {
+	if r.p.deps.Conduct.aside() != nil {
+		if n := r.begun(origin); n == 0 {
+			return errCut
+		} else if n < len(events) {
+			if err := r.call(ctx, k, events[:n], origin[:n], again); err != nil {
+				return err
+			}
+			return errCut
+		}
+	}
 	f, err := r.invoke(ctx, k, events, origin[0])
 	if err != nil {
 		return err
@@ -124,6 +135,7 @@ func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []in
 	if len(outcomes) == 0 {
 		counts.Dropped = silent(len(events), outputs)
 		r.count(st, counts)
+		r.p.deps.Conduct.pass(counts.Dropped)
 		return r.forward(ctx, k, events, origin, outputs)
 	}
 	retries := 0
@@ -137,6 +149,7 @@ func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []in
 	}
 	counts.Dropped = silent(len(events), outputs) - len(outcomes) + drops(outcomes)
 	r.count(st, counts)
+	r.p.deps.Conduct.pass(counts.Dropped)
 	if retries > 0 {
 		// The next call of this stage ends the life of what this one returned.
 		outputs, outcomes = st.copyResult()
@@ -157,6 +170,9 @@ func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []in
 		}
 		next = upto
 		e, at := events[o.Index], origin[o.Index]
+		if r.p.deps.Conduct.aside() != nil && at > r.reached {
+			return errCut // it would have to be called again
+		}
 		why := r.failureIn(st, o)
 		var err error
 		if o.Code == abi.CodeRetry {
@@ -218,7 +234,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 			err = nil // no event will bring it back: it has its attempts now
 		}
 		if err != nil {
-			return err
+			return r.cutAt(at, err)
 		}
 		attempt++
 		e.Attempt = uint32(attempt)
@@ -317,6 +333,12 @@ func (r *run) pause(ctx context.Context, k int, d time.Duration, turn chan<- str
 // giveUp does what on_failure says with an event that no retry saved.
 func (r *run) giveUp(ctx context.Context, k, at, attempts int, why failure) error {
 	st := r.stages[k]
+	r.reach(at)
+	if at >= 0 && misconduct(why.kind) && r.p.cfg.OnFailure != "halt" {
+		if q := r.p.deps.Conduct.fail(st, r.batch.events[at].Key, !r.p.cfg.Key.None(), why); q != nil {
+			why.quarantine = q.Reason
+		}
+	}
 	switch r.p.cfg.OnFailure {
 	case "drop":
 		r.p.stats.fault("dropped_on_failure")

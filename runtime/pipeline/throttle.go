@@ -210,7 +210,7 @@ func (r *run) enter(ctx context.Context, k, at int) (leave func(), err error) {
 		}
 		if err != nil {
 			leave()
-			return nil, err
+			return nil, r.cutAt(at, err)
 		}
 	}
 }

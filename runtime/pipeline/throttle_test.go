@@ -35,12 +35,12 @@ func (b *burner) procs(call func(n int64, e *abi.Event, w *abi.ResponseWriter, i
 
 func (b *burner) total() time.Duration { return time.Duration(b.burnt.Load()) }
 
-// single is a configuration with one event a call and a policy that needs no
-// patience.
+// single is a configuration with one event a call, which is tried until it
+// succeeds.
 func single() Config {
 	cfg := testConfig()
-	cfg.Batch.MaxEvents, cfg.OnFailure = 1, "drop"
-	cfg.Retry = Retry{Attempts: 1}
+	cfg.Batch.MaxEvents = 1
+	cfg.Retry = Retry{Attempts: 1 << 30, Backoff: time.Nanosecond, MaxBackoff: time.Nanosecond}
 	cfg.Room = event.Room{Events: 1 << 20, Bytes: 1 << 30} // or it looks for room every 10 ms
 	return cfg
 }
@@ -162,8 +162,9 @@ func TestAPluginThatWorksIsNotHeldBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &burner{}
-				src := newSource(numbers(20000)...)
-				r := start(t, single(), src, b.procs(func(_ int64, e *abi.Event, w *abi.ResponseWriter, i uint32) (time.Duration, error) {
+				src, cfg := newSource(numbers(20000)...), single()
+				cfg.Retry.Attempts = 1
+				r := start(t, cfg, src, b.procs(func(_ int64, e *abi.Event, w *abi.ResponseWriter, i uint32) (time.Duration, error) {
 					return call(e, w, i)
 				}), func(d *Deps, _ *sinkLog) { d.DrainTimeout = 24 * time.Hour })
 				time.Sleep(time.Minute)

@@ -122,6 +122,9 @@ type Deps struct {
 	// Throttle keeps the accounts of the plugins, for all pipelines of the
 	// process; nil is one for this run alone.
 	Throttle *Throttle
+	// Conduct is the record of the pipeline over its runs; nil is one for this run
+	// alone.
+	Conduct *Conduct
 	// DrainTimeout bounds how long Run goes on after its context ended.
 	DrainTimeout time.Duration
 }
@@ -144,6 +147,7 @@ type fault interface {
 // failure is why one event cannot go on.
 type failure struct {
 	kind, cause, detail string
+	quarantine          string // why it sets the pipeline aside; "" = it does not
 }
 
 func failureOf(f fault) failure {

@@ -107,6 +107,9 @@ func (a *app) printDeadLetter(d status.DeadLetter) error {
 	); err != nil {
 		return err
 	}
+	if d.Quarantine != "" {
+		a.printf("after this event the pipeline was set aside: %s\n", clean(d.Quarantine))
+	}
 	for line := range strings.Lines(detail) {
 		a.printf("    %s\n", clean(strings.TrimRight(line, "\n")))
 	}

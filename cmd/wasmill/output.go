@@ -83,7 +83,7 @@ func (a *app) state(s string) string {
 	switch s {
 	case status.StateRunning:
 		return a.paint(a.stdout, green, s)
-	case status.StateHalted, status.StateStalled, status.StateBackoff:
+	case status.StateHalted, status.StateQuarantined, status.StateStalled, status.StateBackoff:
 		return a.paint(a.stdout, red, s)
 	case status.StatePaused, status.StateStandby, status.StateStarting, status.StateDraining:
 		return a.paint(a.stdout, yellow, s)

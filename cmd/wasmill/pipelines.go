@@ -20,7 +20,7 @@ func (a *app) pipelinesCmd() *cobra.Command {
 		a.named(pipelineNames, a.pipelineVerb("pause", "Stop a pipeline from fetching; what it holds is finished",
 			"Stop a pipeline from fetching; what it holds is finished. It stays paused until\n"+
 				"it is resumed or Wasmill starts again.", "paused", (*admin.Client).Pause)),
-		a.named(pipelineNames, a.pipelineVerb("resume", "Let a paused or halted pipeline go on", "", "resumed", (*admin.Client).Resume)),
+		a.named(pipelineNames, a.pipelineVerb("resume", "Let a paused, halted or quarantined pipeline go on", "", "resumed", (*admin.Client).Resume)),
 		a.named(pipelineNames, a.pipelinesResetCmd()),
 	)
 }

@@ -134,7 +134,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			e.deps.Listener.PipelineState(spec.Name, state, err)
 			e.logState(spec.Name, state, err)
 		},
-		open: func(ctx context.Context, fence *fence, own event.Listener) (runner, func(), error) {
+		open: func(ctx context.Context, fence *fence, own event.Listener, conduct *pipeline.Conduct) (runner, func(), error) {
 			cfg, err := pipelineConfig(p, spec, func(stage int) string { return stages[stage].digest() })
 			if err != nil {
 				return nil, nil, err
@@ -156,6 +156,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 				Source:       source,
 				Shares:       shares(stages, spec.Name),
 				Throttle:     e.throttle,
+				Conduct:      conduct,
 				Listener:     event.Tee(e.deps.Listener, own),
 				DrainTimeout: e.deps.DrainTimeout,
 				Processor: func(stage, partition int) (pipeline.Processor, error) {
@@ -259,6 +260,8 @@ func (e *Engine) logState(name, state string, err error) {
 	switch {
 	case state == status.StateHalted:
 		e.log.Error("pipeline halted; `wasmill pipelines resume` starts it again", "pipeline", name, "error", err)
+	case state == status.StateQuarantined:
+		e.log.Error("pipeline set aside; a changed plugin or `wasmill pipelines resume` starts it at once", "pipeline", name, "error", err)
 	case state == status.StateBackoff:
 		e.log.Warn("pipeline failed and will start again", "pipeline", name, "error", err)
 	case err != nil:

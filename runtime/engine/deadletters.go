@@ -221,7 +221,8 @@ func deadLetter(m *status.Message) status.DeadLetter {
 	l := status.DeadLetter{
 		ID: m.Seq, Time: m.Time, Plugin: get(pipeline.HeaderPlugin), Digest: get(pipeline.HeaderDigest), Fault: get(pipeline.HeaderFault),
 		Cause: get(pipeline.HeaderCause), Detail: get(pipeline.HeaderDetail), SourceTopic: get(pipeline.HeaderSourceTopic), SourceSubject: get(pipeline.HeaderSourceSubject),
-		Payload: m.Payload, Base64: m.Base64,
+		Quarantine: get(pipeline.HeaderQuarantine),
+		Payload:    m.Payload, Base64: m.Base64,
 	}
 	if rest := strings.TrimPrefix(m.Subject, strings.TrimSuffix(plan.DeadLetterSubject, ">")); rest != m.Subject {
 		l.Pipeline, l.Stage, _ = strings.Cut(rest, ".")
@@ -245,7 +246,7 @@ func deadLetter(m *status.Message) status.DeadLetter {
 func isOwnHeader(key string) bool {
 	switch key {
 	case pipeline.HeaderCause, pipeline.HeaderDetail, pipeline.HeaderFault, pipeline.HeaderPlugin, pipeline.HeaderDigest, pipeline.HeaderAttempts,
-		pipeline.HeaderSourceTopic, pipeline.HeaderSourceSeq, pipeline.HeaderSourceSubject, pipeline.HeaderLeftOut:
+		pipeline.HeaderSourceTopic, pipeline.HeaderSourceSeq, pipeline.HeaderSourceSubject, pipeline.HeaderQuarantine, pipeline.HeaderLeftOut:
 		return true
 	}
 	return false

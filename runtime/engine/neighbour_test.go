@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,5 +127,90 @@ func TestEndlessRetriesLeaveTheNeighbourItsShare(t *testing.T) {
 	r.until("neighbour", "the neighbour to finish", func(p status.Pipeline) bool { return p.AckedSeq == events })
 	if now := r.until("bad", "", func(status.Pipeline) bool { return true }); now.AckedSeq != 0 || held.AckedSeq != 0 {
 		t.Errorf("the bad pipeline has acknowledged %d", now.AckedSeq)
+	}
+}
+
+// A plugin that fails on every event, in whatever way, is set aside before it
+// has made dead letters of the topic; the fixed plugin then finds the rest.
+func TestAPluginThatAlwaysFailsIsSetAside(t *testing.T) {
+	t.Parallel()
+	for name, evil := range map[string]struct {
+		module []byte
+		fault  string
+		limits string
+	}{
+		"a trap":       {plugin(wt.Cat(wt.Unreachable()), nil), abi.FaultTrap, ""},
+		"a loop":       {plugin(wt.Cat(wt.Forever(), wt.Unreachable()), nil), abi.FaultDeadline, `deadline = "5ms"`},
+		"an error":     {plugin(wt.I64Const(-1), nil), abi.FaultGuestError, ""},
+		"a bad answer": {plugin(wt.Answer(wt.FreeAt, 3), nil), abi.FaultBadResponse, ""},
+		"a bad subject": {answers(emits(abi.Output{Subject: []byte("nowhere.*"), Payload: []byte("x")})),
+			abi.FaultRefusedSubject, ""},
+		"a panic": {answers(response(func(w *abi.ResponseWriter) {
+			w.Outcome(0, abi.CodeRetry, 0, abi.PanicReason+"boom; at main.f (main.go:12)")
+		})),
+			abi.FaultPanic, ""},
+		"hunger": {plugin(wt.Cat(wt.Loop(wt.NoResult, wt.I32Const(1), wt.MemoryGrow(), wt.I32Const(-1), wt.Op(wt.OpI32Ne), wt.BrIf(0)), wt.Unreachable()), nil),
+			abi.FaultOutOfMemory, `memory = "1MiB"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newFixture(t, "")
+			r.file("evil", evil.module)
+			r.file("good", passes())
+			toml := fmt.Sprintf(neighbourConfig, "retry = { attempts = 1 }")
+			toml = strings.Replace(toml, `path = "evil.wasm"`, "path = \"evil.wasm\"\nlimits = { "+evil.limits+" }", 1)
+			toml = strings.Replace(toml, `stages = ["evil", "good"]`, `stages = ["evil"]`, 1)
+			if err := r.Open(t.Context(), r.plan(toml)); err != nil {
+				t.Fatal(err)
+			}
+			r.state("bad running", "neighbour running")
+			const events, given = 100, 16
+			r.flood(events)
+			r.state("bad quarantined")
+			r.read("out", events, 1)
+			bad := r.until("bad", "its record", func(p status.Pipeline) bool { return p.AckedSeq == given })
+			if bad.State != status.StateQuarantined || bad.DeadLettered != given || bad.Faults[evil.fault] < given || bad.Quarantines != 1 {
+				t.Errorf("status: %+v", bad)
+			}
+			s := r.Status(t.Context())
+			if s.Ready || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], `pipeline "bad" is quarantined: stage "evil" has failed on nearly every event`) {
+				t.Errorf("ready is %v, problems %q", s.Ready, s.Problems)
+			}
+			dead, err := r.DeadLetters().List(t.Context(), status.DeadLetterFilter{})
+			if err != nil || len(dead) != given || dead[0].Fault != evil.fault || !strings.Contains(dead[0].Quarantine, "nearly every event") || dead[1].Quarantine != "" {
+				t.Errorf("%d dead letters, %v; the last: %+v", len(dead), err, dead[:min(len(dead), 1)])
+			}
+
+			r.file("evil", passes())
+			if err := r.ReloadPlugin(t.Context(), "evil"); err != nil {
+				t.Fatal(err)
+			}
+			r.until("bad", "the fixed plugin to finish", func(p status.Pipeline) bool { return p.AckedSeq == events })
+			if got := r.read("other", events-given, 1); got[0].Payload != fmt.Sprint(events-1) {
+				t.Errorf("the last output is %+v", got[0])
+			}
+		})
+	}
+}
+
+// A plugin that never comes back has a tenth of a processor, and its neighbour
+// all it needs.
+func TestALoopLeavesTheNeighbourTheProcessor(t *testing.T) {
+	t.Parallel()
+	loop := plugin(wt.Cat(wt.Forever(), wt.Unreachable()), nil)
+	r := newNeighbour(t, loop, `retry = { attempts = 1000, backoff = "1ms", max_backoff = "1ms" }`)
+	const events = 1000
+	r.flood(events)
+	r.read("out", events, 1)
+	bad := r.until("bad", "the loop to be held back", func(p status.Pipeline) bool {
+		return p.Backpressure[event.ReasonThrottled] > 0
+	})
+	if bad.AckedSeq != 0 || bad.Faults[abi.FaultDeadline] == 0 || !strings.Contains(bad.Reason, `plugin "evil" is held back`) {
+		t.Errorf("status: %+v", bad)
+	}
+	r.flood(events)
+	r.read("out", 2*events, 1)
+	if s := r.Status(t.Context()); !s.Ready {
+		t.Errorf("not ready: %q", s.Problems)
 	}
 }

@@ -19,8 +19,8 @@ func (e *Engine) Pause(_ context.Context, name string) error {
 	return nil
 }
 
-// Resume undoes Pause, and starts a pipeline that is halted or waits for its
-// next attempt at once. ErrNotFound: there is no such pipeline.
+// Resume undoes Pause, and starts a pipeline that is halted, quarantined or
+// waits for its next attempt at once. ErrNotFound: there is no such pipeline.
 func (e *Engine) Resume(_ context.Context, name string) error {
 	s, err := e.supervisor(name)
 	if err != nil {

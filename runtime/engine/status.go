@@ -112,7 +112,7 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 	p := status.Pipeline{
 		Name: s.name, State: s.mu.state, Reason: s.mu.reason, From: s.spec.From, Stages: stageNames(s.spec.Stages),
 		Outputs: map[string]string{}, Delivery: s.spec.Delivery, Partitions: partitions(&s.spec),
-		Restarts: s.mu.restarts, LastError: s.mu.lastErr,
+		Restarts: s.mu.restarts, Quarantines: s.mu.quarantines, LastError: s.mu.lastErr,
 	}
 	st, a := s.mu.past, s.mu.attempt
 	s.mu.Unlock()

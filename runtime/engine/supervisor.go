@@ -33,6 +33,7 @@ var errNotOwner = errors.New("another process has taken the pipeline over")
 //
 //	lease (standby) → open → run → failed: backoff → open …
 //	                              → halted: wait for an operator or a change
+//	                              → quarantined: rest, or until an operator or a change
 //	                              → lease lost: standby
 //
 // A pipeline that fails, halts or hangs has no effect on any other. All
@@ -51,17 +52,19 @@ type supervisor struct {
 	active   atomic.Int64 // events in flight, as the listener counts them
 	progress moment       // when something finished, or there was nothing to finish
 	limited  moment       // when a configured rate last held the pipeline back
+	conduct  *pipeline.Conduct
 
 	mu struct {
 		sync.Mutex
-		state    string
-		reported string // to the listener
-		reason   string
-		paused   bool
-		attempt  *attempt
-		past     pipeline.Stats // of the runs before the one at hand
-		restarts int
-		lastErr  string
+		state       string
+		reported    string // to the listener
+		reason      string
+		paused      bool
+		attempt     *attempt
+		past        pipeline.Stats // of the runs before the one at hand
+		restarts    int
+		quarantines int
+		lastErr     string
 	}
 }
 
@@ -71,7 +74,7 @@ type pipelineOps struct {
 	lease  func(ctx context.Context) (lease, error)
 	// open prepares a run. fence refuses everything once it is closed; finish
 	// releases what open acquired, after the run.
-	open   func(ctx context.Context, fence *fence, listener event.Listener) (r runner, finish func(), err error)
+	open   func(ctx context.Context, fence *fence, listener event.Listener, conduct *pipeline.Conduct) (r runner, finish func(), err error)
 	report func(state string, err error)
 }
 
@@ -87,12 +90,13 @@ type attempt struct {
 func newSupervisor(spec plan.Pipeline, ops pipelineOps, before *supervisor) *supervisor {
 	s := &supervisor{
 		name: spec.Name, spec: spec, ops: ops,
-		done: make(chan struct{}), wake: make(chan struct{}, 1), renew: make(chan struct{}, 1),
+		conduct: pipeline.NewConduct(),
+		done:    make(chan struct{}), wake: make(chan struct{}, 1), renew: make(chan struct{}, 1),
 	}
 	s.mu.state = status.StateStarting
 	if before != nil {
 		before.mu.Lock()
-		s.mu.paused, s.mu.past, s.mu.restarts = before.mu.paused, before.mu.past, before.mu.restarts
+		s.mu.paused, s.mu.past, s.mu.restarts, s.mu.quarantines = before.mu.paused, before.mu.past, before.mu.restarts, before.mu.quarantines
 		before.mu.Unlock()
 	}
 	return s
@@ -119,7 +123,7 @@ func (s *supervisor) loop(ctx context.Context) {
 	defer close(s.done)
 	var own lease
 	defer func() { s.giveBack(own) }()
-	delay := firstBackoff
+	delay, rest := firstBackoff, firstRest
 	for ctx.Err() == nil {
 		var err error
 		var healthy time.Duration
@@ -137,6 +141,7 @@ func (s *supervisor) loop(ctx context.Context) {
 		if healthy >= healthyAfter {
 			delay = firstBackoff
 		}
+		var aside *pipeline.QuarantineError
 		switch {
 		case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 			s.set(status.StateStopped, nil) // that it was stopped is no failure
@@ -150,6 +155,9 @@ func (s *supervisor) loop(ctx context.Context) {
 		case errors.Is(err, pipeline.ErrHalted):
 			s.set(status.StateHalted, err)
 			s.rest(ctx, 0)
+			delay = firstBackoff
+		case errors.As(err, &aside):
+			rest = s.quarantine(ctx, aside, rest)
 			delay = firstBackoff
 		default:
 			s.set(status.StateBackoff, err)
@@ -201,7 +209,7 @@ func (s *supervisor) run(ctx context.Context, own lease) (time.Duration, error) 
 	s.set(status.StateStarting, nil)
 	drain(s.renew)
 	f := newFence()
-	r, finish, err := s.ops.open(ctx, f, s.listener())
+	r, finish, err := s.ops.open(ctx, f, s.listener(), s.conduct)
 	if err != nil {
 		return 0, err
 	}
@@ -273,8 +281,9 @@ func (s *supervisor) end(a *attempt) {
 	close(a.ended)
 }
 
-// rest waits for d, or until it is woken or ctx ends; d = 0 is for ever.
-func (s *supervisor) rest(ctx context.Context, d time.Duration) {
+// rest waits for d, or until it is woken, which it returns, or ctx ends; d = 0 is
+// for ever.
+func (s *supervisor) rest(ctx context.Context, d time.Duration) (woken bool) {
 	var after <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -284,12 +293,14 @@ func (s *supervisor) rest(ctx context.Context, d time.Duration) {
 	select {
 	case <-after:
 	case <-s.wake:
+		woken = true
 	case <-ctx.Done():
-		return
+		return false
 	}
 	s.mu.Lock()
 	s.mu.restarts++
 	s.mu.Unlock()
+	return woken
 }
 
 func (s *supervisor) set(state string, err error) {
@@ -334,7 +345,7 @@ func (s *supervisor) pause() {
 	}
 }
 
-// resume undoes pause, and starts a halted or waiting pipeline at once.
+// resume undoes pause, and starts a halted, quarantined or waiting pipeline at once.
 func (s *supervisor) resume() {
 	s.mu.Lock()
 	s.mu.paused = false
@@ -353,7 +364,7 @@ func (s *supervisor) resume() {
 	s.retry()
 }
 
-// retry starts a halted or waiting pipeline at once: something has changed.
+// retry starts a halted, quarantined or waiting pipeline at once: something has changed.
 func (s *supervisor) retry() { signal(s.wake) }
 
 // restart ends the run at hand, drained, and begins a new one.

@@ -72,7 +72,7 @@ func newPlay(t *testing.T, shared bool) *play {
 			}
 			p.log = append(p.log, line)
 		},
-		open: func(_ context.Context, f *fence, _ event.Listener) (runner, func(), error) {
+		open: func(_ context.Context, f *fence, _ event.Listener, _ *pipeline.Conduct) (runner, func(), error) {
 			p.guard.Lock()
 			defer p.guard.Unlock()
 			if p.onOpen != nil {

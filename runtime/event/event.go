@@ -60,7 +60,7 @@ type Listener struct {
 	Fault func(pipeline, stage, plugin, kind string, err error)
 	// DeadLettered: the event with that sequence went to the dead-letter topic.
 	DeadLettered func(pipeline, stage, plugin string, seq uint64, kind, cause string)
-	// PipelineState: a pipeline changed its state; err is the reason for "halted" and "backoff".
+	// PipelineState: a pipeline changed its state; err is the reason for "halted", "quarantined" and "backoff".
 	PipelineState func(pipeline, state string, err error)
 	// Reload: a plugin generation or the configuration was replaced (result
 	// "ok"), refused ("failed") or rolled back ("rolled_back").

@@ -20,6 +20,7 @@ type statusCollector struct {
 
 	build, ready                  *prometheus.Desc
 	running, lag                  *prometheus.Desc
+	quarantined, quarantines      *prometheus.Desc
 	inFlight, inFlightBytes       *prometheus.Desc
 	partitions, restarts          *prometheus.Desc
 	generation, loadSeconds       *prometheus.Desc
@@ -38,6 +39,8 @@ func (s *statusCollector) init() {
 	s.build = desc("wasmill_build_info", "Always 1; the version is in the label.", "version")
 	s.ready = desc("wasmill_ready", "1 when /readyz answers 200, otherwise 0.")
 	s.running = desc("wasmill_pipeline_running", "1 when a pipeline is running, otherwise 0.", "pipeline")
+	s.quarantined = desc("wasmill_pipeline_quarantined", "1 when a pipeline is set aside because it fails on nearly every event, otherwise 0.", "pipeline")
+	s.quarantines = desc("wasmill_pipeline_quarantines_total", "Times a pipeline was set aside.", "pipeline")
 	s.lag = desc("wasmill_lag_events", "Events of its topic that a pipeline has not finished.", "pipeline")
 	s.inFlight = desc("wasmill_in_flight_events", "Events a pipeline holds now.", "pipeline")
 	s.inFlightBytes = desc("wasmill_in_flight_bytes", "Bytes of the events a pipeline holds now.", "pipeline")
@@ -62,7 +65,7 @@ func (m *Metrics) SetStatus(fn func(context.Context) status.Status) { m.status.s
 // Describe implements prometheus.Collector.
 func (s *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.build, s.ready, s.running, s.lag, s.inFlight, s.inFlightBytes, s.partitions, s.restarts,
+		s.build, s.ready, s.running, s.quarantined, s.quarantines, s.lag, s.inFlight, s.inFlightBytes, s.partitions, s.restarts,
 		s.generation, s.generationCounter, s.loadSeconds, s.memory, s.topicMessages, s.topicBytes, s.storeBytes,
 		s.topicLost, s.pipelineLost,
 	} {
@@ -89,6 +92,8 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	for i := range st.Pipelines {
 		p := &st.Pipelines[i]
 		gauge(s.running, one(p.State == status.StateRunning), p.Name)
+		gauge(s.quarantined, one(p.State == status.StateQuarantined), p.Name)
+		ch <- prometheus.MustNewConstMetric(s.quarantines, prometheus.CounterValue, float64(p.Quarantines), p.Name)
 		gauge(s.lag, float64(p.Lag), p.Name)
 		gauge(s.inFlight, float64(p.InFlight), p.Name)
 		gauge(s.inFlightBytes, float64(p.InFlightBytes), p.Name)

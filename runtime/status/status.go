@@ -13,7 +13,11 @@ const (
 	StatePaused   = "paused"  // by an operator
 	StateStalled  = "stalled" // running, has lag, and nothing has finished for a while
 	StateBackoff  = "backoff" // failed, waits to start again
-	StateHalted   = "halted"  // failed for good until an operator acts (on_failure = "halt")
+	// StateQuarantined: it fails on nearly every event and rests; a changed plugin,
+	// an operator or time starts it again.
+	StateQuarantined = "quarantined"
+
+	StateHalted   = "halted" // failed for good until an operator acts (on_failure = "halt")
 	StateDraining = "draining"
 	StateStopped  = "stopped"
 )
@@ -97,6 +101,7 @@ type Pipeline struct {
 	Backpressure  map[string]float64 `json:"backpressure_seconds"` // by reason
 	AckedSeq      uint64             `json:"acked_seq"`            // every event up to here is finished
 	Restarts      int                `json:"restarts"`
+	Quarantines   int                `json:"quarantines"` // times it was set aside since the start of the process
 	LastError     string             `json:"last_error,omitempty"`
 }
 
@@ -149,7 +154,8 @@ type DeadLetter struct {
 	SourceTopic   string              `json:"source_topic"`
 	SourceSeq     uint64              `json:"source_seq"`
 	SourceSubject string              `json:"source_subject"`
-	Headers       map[string][]string `json:"headers,omitempty"` // the original ones
+	Quarantine    string              `json:"quarantine,omitempty"` // why the pipeline was set aside after this event
+	Headers       map[string][]string `json:"headers,omitempty"`    // the original ones
 	Payload       string              `json:"payload"`
 	Base64        []byte              `json:"payload_base64,omitempty"`
 }

@@ -69,12 +69,13 @@ var house = map[string][]string{
 	"runtime/admin": {"runtime/event", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
 	"runtime/bench": {
 		"runtime/engine", "runtime/broker", "runtime/pipeline", "runtime/plan", "runtime/event", "runtime/status",
-		"host", "sdk/abi", "sdk/jsonptr", "plugins/builtin",
+		"runtime/freeport", "host", "sdk/abi", "sdk/jsonptr", "plugins/builtin",
 		"github.com/nats-io/nats.go", "github.com/synadia-io/orbit.go/jetstreamext", // the loop it is measured against
 	},
 
 	// For tests of what happens to a store.
 	"runtime/internal/lossyfs": {"github.com/hanwen/go-fuse/v2"},
+	"runtime/freeport":         {},
 
 	// Around plugins.
 	"plugins/builtin":       {},

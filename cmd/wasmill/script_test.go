@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/wasmill/wasmill/runtime/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -34,7 +35,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			for _, name := range []string{"NATS", "ADMIN", "NATS2", "ADMIN2"} {
-				addr, err := freeAddr()
+				addr, err := freeport.Address(t.Context())
 				if err != nil {
 					return err
 				}
@@ -55,15 +56,6 @@ func TestScript(t *testing.T) {
 			"signal": cmdSignal,
 		},
 	})
-}
-
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String(), nil
 }
 
 // cmdExits runs a command that must end with an exit code: exits 2 wasmill run.

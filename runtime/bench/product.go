@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/wasmill/wasmill/runtime/freeport"
 )
 
 // Product is what the binary does as a user runs it: one Go plugin, one
@@ -92,7 +93,11 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the product's directory: %w", err)
 	}
-	nats, admin, err := freeAddresses(ctx)
+	nats, err := freeport.Address(ctx)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := freeport.Address(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -305,22 +310,6 @@ func (c *child) do(req *http.Request, into any) error {
 		return nil
 	}
 	return json.Unmarshal(body, into)
-}
-
-// freeAddresses finds two loopback addresses that nothing listens on.
-func freeAddresses(ctx context.Context) (a, b string, err error) {
-	var lc net.ListenConfig
-	first, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = first.Close() }()
-	second, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = second.Close() }()
-	return first.Addr().String(), second.Addr().String(), nil
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"testing"
 	"time"
@@ -22,21 +21,14 @@ func newCluster(t *testing.T) []*rig {
 	ports := make([]int, 3)
 	var routes []*url.URL
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+		addr := freeAddress(t)
+		ports[i] = addr.Port
+		routes = append(routes, &url.URL{Scheme: "nats", Host: addr.String()})
 	}
 	rigs := make([]*rig, 3)
 	for i := range rigs {
 		rigs[i] = &rig{opts: &server.Options{
-			ServerName: fmt.Sprintf("n%d", i), JetStream: true, StoreDir: t.TempDir(), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
+			ServerName: fmt.Sprintf("n%d", i), JetStream: true, StoreDir: t.TempDir(), Host: "127.0.0.1", Port: freeAddress(t).Port, NoSigs: true, NoLog: true,
 			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: ports[i], PoolSize: 1}, Routes: routes,
 		}}
 		rigs[i].start(t)

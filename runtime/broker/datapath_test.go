@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/freeport"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -30,7 +31,7 @@ func (r *rig) state(tb testing.TB, owner string) *stateStore {
 
 func newRig(tb testing.TB, change func(*server.Options)) *rig {
 	tb.Helper()
-	r := &rig{opts: &server.Options{JetStream: true, StoreDir: tb.TempDir(), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true}}
+	r := &rig{opts: &server.Options{JetStream: true, StoreDir: tb.TempDir(), Host: "127.0.0.1", Port: freeAddress(tb).Port, NoSigs: true, NoLog: true}}
 	if change != nil {
 		change(r.opts)
 	}
@@ -55,13 +56,24 @@ func (r *rig) start(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		tb.Fatal("the test server is not ready")
 	}
-	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
-		r.opts.Port = addr.Port // a restart listens on the same port
-	}
 	r.srv = srv
+}
+
+// freeAddress is one that a server can be started on again after a stop.
+func freeAddress(tb testing.TB) *net.TCPAddr {
+	tb.Helper()
+	addr, err := freeport.Address(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tcp
 }
 
 func (r *rig) stop() {

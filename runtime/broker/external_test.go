@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/freeport"
 )
 
 // natsServer runs a NATS server as an operator would: with JetStream, and
@@ -115,13 +116,12 @@ func TestExternal(t *testing.T) {
 	})
 
 	t.Run("refuses a server that does not answer", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, err := freeport.Address(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = l.Close()
-		msg := refused(t, Config{URL: "nats://me:hush@" + l.Addr().String()})
-		if !strings.Contains(msg, l.Addr().String()) || strings.Contains(msg, "hush") || !strings.Contains(msg, "server.url") {
+		msg := refused(t, Config{URL: "nats://me:hush@" + addr})
+		if !strings.Contains(msg, addr) || strings.Contains(msg, "hush") || !strings.Contains(msg, "server.url") {
 			t.Error(msg)
 		}
 	})

@@ -231,7 +231,7 @@ func TestWire(t *testing.T) {
 	t.Run("speaks TLS", func(t *testing.T) {
 		dir := t.TempDir()
 		ca, cert := certificate(t, dir)
-		r := &rig{opts: &server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}}
+		r := &rig{opts: &server.Options{Host: "127.0.0.1", Port: freeAddress(t).Port, NoSigs: true, NoLog: true, TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}}
 		r.start(t)
 		t.Cleanup(r.stop)
 		w := r.wire(t, false, nats.RootCAs(ca))

@@ -48,6 +48,10 @@ func (a *app) printStatus(url string, st status.Status) error {
 		if st.Server.MaxStore > 0 {
 			store += " of " + size(st.Server.MaxStore)
 		}
+		store += fmt.Sprintf(", %s free on the disk", size(st.Server.StoreFree))
+		if !st.Server.Storing {
+			store += ", " + a.paint(a.stdout, red, "takes no messages")
+		}
 	}
 	err := a.fields(
 		"wasmill", fmt.Sprintf("%s %s, %s, up %s", st.Version, st.State, ready, time.Since(st.Started).Round(time.Second)),

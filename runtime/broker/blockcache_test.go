@@ -17,13 +17,13 @@ func TestBlockCacheExpiry(t *testing.T) {
 	if err := b.EnsureTopic(t.Context(), TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := shortenBlockCache(b.embedded.server, "quakes", blockCacheExpiry); err != nil {
+	if err := shortenBlockCache(b.embedded.current(), "quakes", blockCacheExpiry); err != nil {
 		t.Fatal(err)
 	}
-	if err := shortenBlockCache(b.embedded.server, "no-such", time.Second); err == nil {
+	if err := shortenBlockCache(b.embedded.current(), "no-such", time.Second); err == nil {
 		t.Error("a stream that is not there was changed")
 	}
-	acc := reflect.ValueOf(b.embedded.server.GlobalAccount()).Elem()
+	acc := reflect.ValueOf(b.embedded.current().GlobalAccount()).Elem()
 	jsa := acc.FieldByName("js").Elem()
 	store := jsa.FieldByName("streams").MapIndex(reflect.ValueOf("quakes")).Elem().FieldByName("store").Elem().Elem()
 	if got := time.Duration(store.FieldByName("fcfg").FieldByName("CacheExpire").Int()); got != blockCacheExpiry {

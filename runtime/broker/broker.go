@@ -38,6 +38,7 @@ type Broker struct {
 
 	// Set by Open, constant until Close has returned.
 	embedded *embedded // nil with an external server
+	guard    *guard    // of the embedded server
 	nc       *nats.Conn
 	js       jetstream.JetStream // on nc, for management and single messages
 	state    *stateStore         // on nc
@@ -108,11 +109,17 @@ func (b *Broker) Open(ctx context.Context) (err error) {
 		b.state.replicas, b.state.maxBytes = 3, stateBytes
 		return b.checkServer(ctx)
 	}
-	if err := b.checkRecovered(ctx); err != nil {
+	if err := b.embedded.recovered(); err != nil {
 		return err
 	}
 	b.tickLedger(ctx)
-	b.workers.Add(1) // Close has not begun: Open has not returned
+	b.guard = &guard{e: b.embedded, log: b.log}
+	b.guard.look(b.life) // what is wrong from the beginning is known when Open returns
+	b.workers.Add(2)     // Close has not begun: Open has not returned
+	go func() {
+		defer b.workers.Done()
+		b.guard.watch(b.life)
+	}()
 	go func() {
 		defer b.workers.Done()
 		b.keepLedger(b.life)
@@ -218,7 +225,7 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 		opts = append(opts, nats.Token(b.embedded.access.secret), nats.CustomInboxPrefix(inboxPrefix))
 		url = b.embedded.clientURL()
 		if url == "" || o.InProcess {
-			opts = append(opts, nats.InProcessServer(b.embedded.server))
+			opts = append(opts, nats.InProcessServer(b.embedded))
 		}
 	}
 	nc, err := nats.Connect(url, append(opts, o.extra...)...)
@@ -239,14 +246,14 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 }
 
 // Healthy says why topics cannot be used now, nil when they can: the external
-// server is out of reach, or the embedded one could not write. The latter lasts
-// until a restart, and such a topic does not even answer.
+// server is out of reach, or the embedded one cannot store messages, refuses them
+// and will take them again by itself.
 func (b *Broker) Healthy() error {
 	if err := b.usable(); err != nil {
 		return err
 	}
-	if b.embedded != nil {
-		return b.embedded.healthy()
+	if b.guard != nil {
+		return b.guard.trouble()
 	}
 	if !b.nc.IsConnected() {
 		return envErrorf(b.nc.LastError(), "NATS server %s is out of reach", b.ClientURL())
@@ -299,7 +306,7 @@ func consumerName(pipeline string) string { return "wasmill-" + pipeline }
 // Describe says what server this is and what a crash may lose.
 func (b *Broker) Describe() status.Server {
 	if b.cfg.external() {
-		s := status.Server{Mode: "external", URL: b.ClientURL(), Durability: "external", LossWindow: lossExternal}
+		s := status.Server{Mode: "external", URL: b.ClientURL(), Durability: "external", LossWindow: lossExternal, Storing: true}
 		if b.nc != nil {
 			s.Version = b.nc.ConnectedServerVersion()
 		}
@@ -313,6 +320,9 @@ func (b *Broker) Describe() status.Server {
 		s.Version = b.nc.ConnectedServerVersion()
 		s.StoreBytes = b.embedded.storeBytes()
 		s.Repairs = b.embedded.keeper.repairs
+	}
+	if b.guard != nil {
+		b.guard.describe(&s)
 	}
 	return s
 }

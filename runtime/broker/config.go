@@ -34,13 +34,6 @@ const (
 	maxPending = 64 << 20
 )
 
-// Modes of Config.Durability.
-const (
-	DurabilityOS    = "os"    // write(2) before the acknowledgement, fsync every two minutes
-	DurabilityFsync = "fsync" // fsync before the acknowledgement
-	DurabilityAsync = "async" // the acknowledgement does not wait for write(2)
-)
-
 // Config says which NATS server a Broker uses: with URL an existing one, else
 // one that it embeds. The zero value embeds a server that only this process can
 // reach, with its store in the directory "data".
@@ -80,6 +73,8 @@ type timing struct {
 	ready      time.Duration // start of the embedded server, recovery of its store included
 	leaseRenew time.Duration // between two renewals of a lease
 	leaseTTL   time.Duration // a lease that was not renewed for so long is free
+	look       time.Duration // between two looks at the space of the store
+	restart    time.Duration // before the first restart of the server on a store that failed
 }
 
 func (c Config) withDefaults() Config {
@@ -104,6 +99,8 @@ func (c Config) withDefaults() Config {
 	def(&c.timing.ready, 5*time.Minute)
 	def(&c.timing.leaseRenew, 2*time.Second)
 	def(&c.timing.leaseTTL, 8*time.Second)
+	def(&c.timing.look, 200*time.Millisecond)
+	def(&c.timing.restart, 250*time.Millisecond)
 	return c
 }
 

@@ -9,26 +9,46 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
-// embedded is a NATS server inside this process, with the lock of its store.
+// embedded is a NATS server inside this process, with the lock of its store. The
+// server may be replaced by another on the same store and port, see restart.
 type embedded struct {
 	cfg    Config
-	server *server.Server
+	log    *slog.Logger
 	lock   *flock.Flock
 	access *access
-	logger *serverLogger
+	bound  *net.TCPAddr // where it listens, nil when it does not; constant after openEmbedded
 	keeper *keeper
-	took   time.Duration // start to ready, recovery of the store included
+	took   time.Duration // first start to ready, recovery of the store included
+	hurt   chan struct{} // capacity 1: a server has met a failure of its store
+
+	refusing atomic.Bool // see refuse
 
 	reload sync.Mutex // serialises refresh
 	reauth int        // number of refreshes, guarded by reload
+
+	mu struct {
+		sync.Mutex
+		life *serverLife // the server; the last one while there is none
+		down bool        // between two servers, and after close
+	}
 }
+
+// serverLife is one server, from its start to its end.
+type serverLife struct {
+	server *server.Server
+	logger *serverLogger
+}
+
+var _ nats.InProcessConnProvider = (*embedded)(nil)
 
 // openEmbedded starts a server that is ready when it returns. Every failure of
 // the environment is an *EnvError and leaves nothing behind: a busy port is
@@ -37,7 +57,7 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 	if err := checkPort(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
-	e := &embedded{cfg: cfg, access: newAccess(), logger: newServerLogger(log)}
+	e := &embedded{cfg: cfg, log: log, access: newAccess(), hurt: make(chan struct{}, 1)}
 	if e.lock, err = lockStore(cfg.StoreDir); err != nil {
 		return nil, err
 	}
@@ -46,46 +66,128 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 			e.close()
 		}
 	}()
-
+	if back, err := newSafeguard(cfg.StoreDir).restore(); err != nil {
+		return nil, envErrorf(err, "store directory %s: %v", cfg.StoreDir, err)
+	} else if len(back) > 0 {
+		log.Warn("a start that did not end had removed streams or consumers; they were put back", "names", back)
+	}
 	if e.keeper, err = openKeeper(cfg, log); err != nil {
 		return nil, err
 	}
-	if e.server, err = server.NewServer(e.options()); err != nil {
-		return nil, fmt.Errorf("configure the embedded NATS server: %w", err)
-	}
-	e.server.SetLoggerV2(e.logger, false, false, false)
-
 	start := time.Now()
-	started := make(chan struct{})
-	go func() { // ends with Start, for which close waits through WaitForShutdown
-		defer close(started)
-		e.server.Start()
-	}()
-	limit := time.NewTimer(cfg.timing.ready)
-	defer limit.Stop()
-	select {
-	case <-started:
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-limit.C:
-		err = envErrorf(nil, "the embedded NATS server did not recover the store %s within %s; check the disk", cfg.StoreDir, cfg.timing.ready)
-	}
-	if err != nil {
-		e.server.Shutdown()
-		<-started
+	if err := e.start(ctx); err != nil {
 		return nil, err
 	}
-	select {
-	case msg := <-e.logger.fatal:
-		return nil, e.startError(msg)
-	default:
-	}
 	e.took = time.Since(start)
+	e.bound, _ = e.current().Addr().(*net.TCPAddr)
 	if host, _, _ := splitListen(cfg.Listen); cfg.Listen != "" && !loopback(host) {
 		log.Warn("the NATS listener is open to other machines and asks for no credentials", "listen", cfg.Listen)
 	}
 	return e, nil
 }
+
+// start starts a server, and returns when it is ready or has ended again. What
+// it cannot recover is left as it was.
+func (e *embedded) start(ctx context.Context) error {
+	guard := newSafeguard(e.cfg.StoreDir)
+	if err := guard.set(); err != nil {
+		e.log.Warn("the embedded NATS server starts without a safeguard for what it cannot recover", "error", err)
+	}
+	err := e.launch(ctx)
+	gone, lookErr := guard.missing()
+	if err == nil && (len(gone) > 0 || lookErr != nil) {
+		e.stop()
+	}
+	_, putBack := guard.restore()
+	switch {
+	case err != nil || lookErr != nil || putBack != nil:
+		return errors.Join(err, lookErr, putBack)
+	case len(gone) > 0:
+		return envErrorf(nil, "the embedded NATS server could not recover %s (the log says why) and would have removed it; it was put back: check the disk of %s",
+			quoted(gone), e.cfg.StoreDir)
+	}
+	return nil
+}
+
+// launch starts a server, and returns when it is ready or has ended again.
+func (e *embedded) launch(ctx context.Context) error {
+	r := &serverLife{logger: newServerLogger(e.log, func() { signal(e.hurt) })}
+	var err error
+	if r.server, err = server.NewServer(e.options()); err != nil {
+		return fmt.Errorf("configure the embedded NATS server: %w", err)
+	}
+	r.server.SetLoggerV2(r.logger, false, false, false)
+	started := make(chan struct{})
+	go func() { // ends with Start, which is waited for
+		defer close(started)
+		r.server.Start()
+	}()
+	limit := time.NewTimer(e.cfg.timing.ready)
+	defer limit.Stop()
+	select {
+	case <-started:
+		select {
+		case msg := <-r.logger.fatal:
+			err = e.startError(msg)
+		default:
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-limit.C:
+		err = envErrorf(nil, "the embedded NATS server did not recover the store %s within %s; check the disk", e.cfg.StoreDir, e.cfg.timing.ready)
+	}
+	if err != nil {
+		r.server.Shutdown()
+		<-started
+		r.server.WaitForShutdown()
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.life, e.mu.down = r, false
+	return nil
+}
+
+// stop ends the server and waits for it; it reports whether there has been one.
+// Whoever is connected is cut off and finds the next one, see InProcessConn.
+func (e *embedded) stop() bool {
+	e.mu.Lock()
+	r := e.mu.life
+	e.mu.down = true
+	e.mu.Unlock()
+	if r == nil {
+		return false
+	}
+	r.server.Shutdown()
+	r.server.WaitForShutdown()
+	return true
+}
+
+// current is the server, or the last one while there is none: that one answers
+// with errors.
+func (e *embedded) current() *server.Server { return e.life().server }
+
+func (e *embedded) life() *serverLife {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mu.life
+}
+
+// InProcessConn implements nats.InProcessConnProvider with whatever server
+// there is at the moment.
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	e.mu.Lock()
+	r, down := e.mu.life, e.mu.down
+	e.mu.Unlock()
+	if down {
+		return nil, errors.New("the embedded NATS server is being restarted")
+	}
+	return r.server.InProcessConn()
+}
+
+// syncInterval is how often what was written is synced, except with
+// DurabilityFsync.
+const syncInterval = 2 * time.Minute
 
 // options are all explicit: what the server chooses for itself when embedded
 // is 0.0.0.0:4222, /tmp, and three quarters of the memory and the disk.
@@ -98,9 +200,9 @@ func (e *embedded) options() *server.Options {
 
 		JetStream:          true,
 		StoreDir:           e.cfg.StoreDir,
-		JetStreamMaxStore:  e.cfg.MaxStore,
+		JetStreamMaxStore:  e.cfg.MaxStore + refusalBytes,
 		JetStreamMaxMemory: maxMemoryStore,
-		SyncInterval:       2 * time.Minute,
+		SyncInterval:       syncInterval,
 		SyncAlways:         e.cfg.Durability == DurabilityFsync,
 
 		MaxPayload:       int32(e.cfg.MaxPayload + deadHeadroom),
@@ -112,7 +214,10 @@ func (e *embedded) options() *server.Options {
 	}
 	if !o.DontListen {
 		host, port, _ := splitListen(e.cfg.Listen) // Validate has checked it
-		if port == 0 {
+		switch {
+		case e.bound != nil:
+			port = e.bound.Port // clients come back to where they were
+		case port == 0:
 			port = server.RANDOM_PORT
 		}
 		o.Host, o.Port = host, port
@@ -128,39 +233,31 @@ func (e *embedded) refresh() error {
 	defer e.reload.Unlock()
 	e.reauth++
 	o := e.options()
-	if addr := e.addr(); addr != nil {
-		o.Port = addr.Port
-	}
 	o.Authorization = strconv.Itoa(e.reauth)
-	if err := e.server.ReloadOptions(o); err != nil {
+	if err := e.current().ReloadOptions(o); err != nil {
 		return fmt.Errorf("reload permissions of the embedded NATS server: %w", err)
+	}
+	if e.refusing.Load() {
+		return e.refuse() // the reload has lifted it
 	}
 	return nil
 }
 
-func (e *embedded) addr() *net.TCPAddr {
-	a, _ := e.server.Addr().(*net.TCPAddr)
-	return a
-}
-
 // clientURL is where an application of this machine connects; "" when nothing listens.
 func (e *embedded) clientURL() string {
-	a := e.addr()
-	if a == nil {
+	if e.bound == nil {
 		return ""
 	}
 	host, _, _ := splitListen(e.cfg.Listen)
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "nats://" + net.JoinHostPort(host, strconv.Itoa(a.Port))
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(e.bound.Port))
 }
 
 // close stops the server, waits for it and frees the store.
 func (e *embedded) close() {
-	if e.server != nil {
-		e.server.Shutdown()
-		e.server.WaitForShutdown()
+	if e.stop() {
 		e.keeper.finish()
 	}
 	_ = e.lock.Unlock() // the process's end frees it too
@@ -214,23 +311,16 @@ func portBusy(listen string, err error) error {
 
 // storeBytes is what JetStream holds on disk.
 func (e *embedded) storeBytes() uint64 {
-	info, err := e.server.Jsz(nil)
+	info, err := e.current().Jsz(nil)
 	if err != nil {
 		return 0
 	}
 	return info.Store
 }
 
-// healthy says why the server stores nothing more, nil when it does.
-func (e *embedded) healthy() error {
-	line := e.logger.broken.Load()
-	switch {
-	case line != nil && strings.Contains(*line, "no space left"):
-		return envErrorf(errors.New(*line), "the disk of store directory %s is full, and topics take nothing until a restart; free some space and restart", e.cfg.StoreDir)
-	case line != nil:
-		return envErrorf(errors.New(*line), "store directory %s cannot be written, and topics take nothing until a restart: %s", e.cfg.StoreDir, *line)
-	case !e.server.JetStreamEnabled():
-		return envErrorf(nil, "the embedded NATS server has turned JetStream off (the log says why); restart")
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
-	return nil
 }

@@ -91,7 +91,7 @@ func TestEmbedded(t *testing.T) {
 			DurabilityAsync: {false, jetstream.AsyncPersistMode, "milliseconds"},
 		} {
 			b := open(t, Config{Durability: mode})
-			if got := b.embedded.server.JetStreamConfig().SyncAlways; got != want.syncAlways {
+			if got := b.embedded.current().JetStreamConfig().SyncAlways; got != want.syncAlways {
 				t.Errorf("%s: SyncAlways is %v", mode, got)
 			}
 			ensure(t, b, TopicConfig{Name: "quakes", Subjects: []string{"quakes.>"}})

@@ -109,16 +109,3 @@ func redactURLs(list string) string {
 	}
 	return strings.Join(parts, ",")
 }
-
-// lossWindow says for each durability of the embedded server what may be lost
-// of what was confirmed.
-var lossWindow = map[string]string{
-	DurabilityOS: "a crash or kill of the process loses nothing that was confirmed; " +
-		"a power loss or kernel crash may lose the last 2 minutes",
-	DurabilityFsync: "nothing that was confirmed is lost, neither by a crash of the process nor by a power loss, " +
-		"as far as the disk honours fsync",
-	DurabilityAsync: "a crash or kill of the process may lose what was confirmed in the last few milliseconds; " +
-		"a power loss or kernel crash may lose the last 2 minutes",
-}
-
-const lossExternal = "as the external NATS server and the replicas of each topic are set up"

@@ -33,28 +33,37 @@ func lockStore(dir string) (*flock.Flock, error) {
 		}
 		return nil, envErrorf(nil, "store directory %s is in use by %s; stop it, or give this one another server.store_dir", dir, owner)
 	}
-	if err := probe(dir, path); err != nil {
+	if err := writePID(path); err != nil {
+		_ = lock.Unlock()
+		return nil, probeError(dir, err)
+	}
+	if err := probe(dir); err != nil {
 		_ = lock.Unlock()
 		return nil, err
 	}
 	return lock, nil
 }
 
-// probe writes the pid into the lock file and some blocks beside it, so that a
-// full or read-only disk is an error now and not of the first publish.
-func probe(dir, path string) error {
+func writePID(path string) error {
+	return os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+}
+
+// probe writes and syncs some blocks in dir, so that a full, broken or read-only
+// disk is an error now and not of the first publish.
+func probe(dir string) error {
 	const size = 256 << 10 // what a new stream and its first messages need at least
-	err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
-	if err == nil {
-		var f *os.File
-		if f, err = os.CreateTemp(dir, ".probe-"); err == nil {
-			_, err = f.Write(make([]byte, size))
-			err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
-		}
+	f, err := os.CreateTemp(dir, ".probe-")
+	if err != nil {
+		return probeError(dir, err)
 	}
-	if err == nil {
-		return nil
+	_, err = f.Write(make([]byte, size))
+	if err = errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name())); err != nil {
+		return probeError(dir, err)
 	}
+	return nil
+}
+
+func probeError(dir string, err error) error {
 	if diskFull(err) {
 		return envErrorf(err, "the disk of store directory %s is full; free some space, or give another server.store_dir", dir)
 	}

@@ -12,15 +12,19 @@ import (
 )
 
 // serverLogger is the embedded server's logger: warnings and errors go to slog.
-// Two things are told to nobody but the logger, and kept here: a failure to
-// start (Fatalf, after which the server lives on half started), and a failure to
-// write, after which a stream stores nothing more and answers no publish until
-// a restart.
+// Some things are told to nobody but the logger, and kept here: a failure to
+// start (Fatalf, after which the server lives on half started); a failure to
+// write or sync, after which a stream stores nothing more and answers no publish
+// until a restart; and that all of max_store is in use.
 type serverLogger struct {
 	log    *slog.Logger
+	hurt   func()                 // called when broken or spent is set
 	fatal  chan string            // the first failure to start
-	broken atomic.Pointer[string] // the first failure to write
-	mu     struct {
+	broken atomic.Pointer[string] // the first failure to write or sync
+	spent  atomic.Bool            // max_store is in use; who finds that it is not any more clears it
+
+	unsynced atomic.Bool // a sync has failed: what was written before may never reach the disk
+	mu       struct {
 		sync.Mutex
 		window  time.Time // start of the current clientWindow
 		clients int       // lines about clients in it
@@ -36,8 +40,8 @@ const (
 
 var _ server.Logger = (*serverLogger)(nil)
 
-func newServerLogger(log *slog.Logger) *serverLogger {
-	return &serverLogger{log: log, fatal: make(chan string, 1)}
+func newServerLogger(log *slog.Logger, hurt func()) *serverLogger {
+	return &serverLogger{log: log, hurt: hurt, fatal: make(chan string, 1)}
 }
 
 func (l *serverLogger) Fatalf(format string, v ...any) {
@@ -53,10 +57,25 @@ func (l *serverLogger) Errorf(format string, v ...any) {
 		l.client(line)
 		return
 	}
-	if strings.Contains(line, "ritical write error") {
-		l.broken.CompareAndSwap(nil, &line)
+	switch {
+	case strings.Contains(line, "ritical write error"):
+		if strings.Contains(line, "error: sync ") { // as os.File.Sync words it
+			l.unsynced.Store(true)
+		}
+		l.fail(line)
+	case strings.Contains(line, "resource limits exceeded for server"):
+		l.spent.Store(true)
+		l.hurt()
+		return // the guard says it, with what to do
 	}
 	l.log.Error("nats server", "message", line)
+}
+
+// fail notes why nothing is stored any more.
+func (l *serverLogger) fail(line string) {
+	if l.broken.CompareAndSwap(nil, &line) {
+		l.hurt()
+	}
 }
 
 func (l *serverLogger) Warnf(format string, v ...any) {
@@ -64,9 +83,12 @@ func (l *serverLogger) Warnf(format string, v ...any) {
 		return // deadHeadroom above 8 MiB is deliberate
 	}
 	line := oneLine(format, v...)
-	if strings.Contains(line, "cid:") {
+	switch {
+	case strings.Contains(line, "cid:"):
 		l.client(line)
 		return
+	case strings.Contains(line, "limits exceeded for account"), strings.Contains(line, "account limits exceeded"):
+		return // what the guard does; it has said why
 	}
 	l.log.Warn("nats server", "message", line)
 }

@@ -32,7 +32,14 @@ func (b *Broker) OpenSource(ctx context.Context, cfg SourceConfig) (*Source, err
 	if err != nil {
 		return nil, err
 	}
-	return openSource(ctx, w, b.state, cfg)
+	s, err := openSource(ctx, w, b.state, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.syncCreated(cfg.Topic); err != nil { // the consumer may be new
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // ResetSource moves a pipeline to another place in its topic, and returns the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,11 +60,17 @@ func (b *Broker) EnsureTopic(ctx context.Context, cfg TopicConfig) error {
 		return err
 	}
 	if b.embedded != nil {
-		if err := shortenBlockCache(b.embedded.server, cfg.Name, blockCacheExpiry); err != nil {
-			b.log.Debug("the server keeps written blocks in memory for ten seconds", "topic", cfg.Name, "error", err)
-		}
+		b.embedded.lean(cfg.Name)
 	}
-	return nil
+	return b.syncCreated(cfg.Name)
+}
+
+// syncCreated makes what was created in a stream as durable as the messages are.
+func (b *Broker) syncCreated(stream string) error {
+	if b.embedded == nil || b.cfg.Durability != DurabilityFsync {
+		return nil
+	}
+	return syncNames(b.cfg.StoreDir, filepath.Join(streamsDir(b.cfg.StoreDir), stream))
 }
 
 func (b *Broker) ensureTopic(ctx context.Context, cfg TopicConfig) error {

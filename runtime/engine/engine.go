@@ -179,6 +179,7 @@ func (e *Engine) Open(ctx context.Context, p *plan.Plan) error {
 		}
 	}
 	e.crew.start(e.watchStalls)
+	e.crew.start(e.watchStore)
 	return nil
 }
 

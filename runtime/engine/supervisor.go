@@ -161,8 +161,11 @@ func (s *supervisor) loop(ctx context.Context) {
 			delay = firstBackoff
 		default:
 			s.set(status.StateBackoff, err)
-			s.rest(ctx, delay)
-			delay = min(2*delay, lastBackoff)
+			if s.rest(ctx, delay) {
+				delay = firstBackoff
+			} else {
+				delay = min(2*delay, lastBackoff)
+			}
 		}
 	}
 	s.set(status.StateStopped, nil)
@@ -366,6 +369,14 @@ func (s *supervisor) resume() {
 
 // retry starts a halted, quarantined or waiting pipeline at once: something has changed.
 func (s *supervisor) retry() { signal(s.wake) }
+
+// retryWaiting is retry for a pipeline that waits after a failure; a halted one
+// stays halted.
+func (s *supervisor) retryWaiting() {
+	if s.isState(status.StateBackoff) {
+		s.retry()
+	}
+}
 
 // restart ends the run at hand, drained, and begins a new one.
 func (s *supervisor) restart() { signal(s.renew) }

@@ -28,6 +28,8 @@ type statusCollector struct {
 	topicMessages, topicBytes     *prometheus.Desc
 	topicLost, pipelineLost       *prometheus.Desc
 	storeBytes, generationCounter *prometheus.Desc
+	storing, storeFree            *prometheus.Desc
+	storeRestarts                 *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*statusCollector)(nil)
@@ -55,6 +57,9 @@ func (s *statusCollector) init() {
 	s.topicLost = desc("wasmill_topic_lost_total", "Messages of a topic that were stored and are gone, by damage of the store.", "topic")
 	s.pipelineLost = desc("wasmill_events_lost_total", "Events that their topic lost before a pipeline had finished them.", "pipeline")
 	s.storeBytes = desc("wasmill_store_bytes", "Bytes of the embedded server's store in use.")
+	s.storing = desc("wasmill_store_storing", "1 when topics take messages, 0 when they refuse them because of a full or broken disk.")
+	s.storeFree = desc("wasmill_store_free_bytes", "Bytes left on the disk of the embedded server's store.")
+	s.storeRestarts = desc("wasmill_store_restarts_total", "Times the embedded server was restarted after its store had failed.")
 }
 
 // SetStatus names where the gauges of the status come from. fn is called once
@@ -67,7 +72,7 @@ func (s *statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.build, s.ready, s.running, s.quarantined, s.quarantines, s.lag, s.inFlight, s.inFlightBytes, s.partitions, s.restarts,
 		s.generation, s.generationCounter, s.loadSeconds, s.memory, s.topicMessages, s.topicBytes, s.storeBytes,
-		s.topicLost, s.pipelineLost,
+		s.topicLost, s.pipelineLost, s.storing, s.storeFree, s.storeRestarts,
 	} {
 		ch <- d
 	}
@@ -89,6 +94,9 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(s.build, 1, st.Version)
 	gauge(s.ready, one(st.Ready))
 	gauge(s.storeBytes, float64(st.Server.StoreBytes))
+	gauge(s.storing, one(st.Server.Storing))
+	gauge(s.storeFree, float64(st.Server.StoreFree))
+	ch <- prometheus.MustNewConstMetric(s.storeRestarts, prometheus.CounterValue, float64(st.Server.StoreRestarts))
 	for i := range st.Pipelines {
 		p := &st.Pipelines[i]
 		gauge(s.running, one(p.State == status.StateRunning), p.Name)

@@ -48,6 +48,13 @@ type Server struct {
 	Version    string `json:"version"`     // of nats-server
 	// Repairs is what was mended in the store at the start, one line each.
 	Repairs []string `json:"repairs,omitempty"`
+
+	// Of the embedded server. While it is not storing, it refuses messages, says
+	// why in StorageTrouble, and takes them again by itself when it can.
+	Storing        bool   `json:"storing"`
+	StorageTrouble string `json:"storage_trouble,omitempty"`
+	StoreFree      uint64 `json:"store_free,omitempty"` // bytes left on the disk of the store
+	StoreRestarts  int    `json:"store_restarts"`       // of the server, after its store had failed
 }
 
 // Topic is one durable log.

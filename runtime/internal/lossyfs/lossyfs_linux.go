@@ -163,8 +163,14 @@ func (f *FS) PowerLoss() {
 	root := f.nodes[fuse.FUSE_ROOT_ID]
 	f.nodes = map[uint64]*node{fuse.FUSE_ROOT_ID: root}
 	root.powerLoss()
-	f.used = root.usage()
-	root.each(func(n *node) { f.nodes[n.ino] = n }) // the kernel may still know them
+	root.each(func(n *node) { n.names = 0 })
+	f.used = 0
+	root.each(func(n *node) {
+		if n.names++; n.names == 1 {
+			f.used += n.usage()
+		}
+		f.nodes[n.ino] = n // the kernel may still know it
+	})
 }
 
 func (f *FS) failLocked(op Op, path string) fuse.Status {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -120,8 +121,19 @@ func TestIsAFileSystem(t *testing.T) {
 		t.Errorf("%d files are listed, want 501", len(got))
 	}
 	must(t, os.RemoveAll(filepath.Join(dir, "a")))
-	if disk.Used() == 0 {
-		t.Error("nothing is in use")
+	used := disk.Used()
+	must(t, put(filepath.Join(dir, "0"), large, false))
+	must(t, os.Mkdir(filepath.Join(dir, "links"), 0o755))
+	must(t, os.Link(filepath.Join(dir, "0"), filepath.Join(dir, "links/0")))
+	must(t, os.Remove(filepath.Join(dir, "0")))
+	if got, err := os.ReadFile(filepath.Join(dir, "links/0")); err != nil || !bytes.Equal(got, large) {
+		t.Errorf("behind its second name a file has %d bytes, %v", len(got), err)
+	}
+	must(t, os.RemoveAll(filepath.Join(dir, "links")))
+	for deadline := time.Now().Add(time.Minute); disk.Used() > used; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) { // the kernel tells a little later that it has forgotten a file
+			t.Fatalf("%d bytes are in use, before %d", disk.Used(), used)
+		}
 	}
 }
 

@@ -13,7 +13,8 @@ type node struct {
 	mode   uint32 // with the type
 	mtime  time.Time
 	known  uint64 // how often the kernel has looked it up and not forgotten it
-	parent *node  // nil for the root and what has no name any more
+	names  int    // hard links
+	parent *node  // of the name it got last; nil for the root and what has no name any more
 	name   string
 
 	// A directory.
@@ -56,15 +57,12 @@ func (n *node) path() string {
 // blocks is the space that size bytes take.
 func blocks(size int) int64 { return (int64(size) + block - 1) / block * block }
 
+// usage is the space that n takes, without what is in it.
 func (n *node) usage() int64 {
-	if !n.isDir() {
-		return blocks(len(n.data))
+	if n.isDir() {
+		return block
 	}
-	total := int64(block)
-	for _, c := range n.entries {
-		total += c.usage()
-	}
-	return total
+	return blocks(len(n.data))
 }
 
 // each calls f for n and everything below it.
@@ -79,11 +77,14 @@ func (n *node) add(name string, c *node) {
 	n.entries[name] = c
 	n.mtime = time.Now()
 	c.parent, c.name = n, name
+	c.names++
 }
 
 func (n *node) remove(name string) {
 	if c := n.entries[name]; c != nil {
-		c.parent = nil
+		if c.names--; c.names == 0 {
+			c.parent = nil
+		}
 		delete(n.entries, name)
 		n.mtime = time.Now()
 	}

@@ -1,6 +1,7 @@
 package lossyfs
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"syscall"
@@ -12,7 +13,7 @@ import (
 // for no time at all, so that the kernel asks each time.
 
 func (f *FS) attrLocked(n *node, out *fuse.Attr) {
-	out.Ino, out.Mode, out.Nlink, out.Blksize = n.ino, n.mode, 1, block
+	out.Ino, out.Mode, out.Nlink, out.Blksize = n.ino, n.mode, uint32(max(1, n.names)), block
 	if n.isDir() {
 		out.Size = block
 	} else {
@@ -49,7 +50,7 @@ func (f *FS) Forget(ino, times uint64) {
 		return
 	}
 	n.known -= min(n.known, times)
-	if n.known == 0 && n.parent == nil {
+	if n.known == 0 && n.names == 0 {
 		delete(f.nodes, ino)
 		f.used -= n.usage()
 	}
@@ -169,10 +170,28 @@ func (f *FS) remove(dir uint64, name string, isDir bool) fuse.Status {
 func (f *FS) unnameLocked(parent *node, name string) {
 	n := parent.entries[name]
 	parent.remove(name)
-	if n.known == 0 {
+	if n.known == 0 && n.names == 0 {
 		delete(f.nodes, n.ino)
 		f.used -= n.usage()
 	}
+}
+
+func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir, n := f.nodes[in.NodeId], f.nodes[in.Oldnodeid]
+	if dir == nil || n == nil {
+		return fuse.ENOENT
+	}
+	if dir.entries[name] != nil {
+		return fuse.Status(syscall.EEXIST)
+	}
+	if s := f.failLocked(Create, dir.path()+"/"+name); s != fuse.OK {
+		return s
+	}
+	dir.add(name, n)
+	f.entryLocked(n, out)
+	return fuse.OK
 }
 
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
@@ -286,7 +305,8 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.S
 func (f *FS) ReleaseDir(*fuse.ReleaseIn) {}
 
 // ReadDir lists by inode, so that what goes on meanwhile moves nothing: the
-// offset is the inode of the last entry that was given.
+// offset is the inode of the last entry that was given. (Two names of one file in
+// one directory would be listed as one.)
 func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -294,12 +314,10 @@ func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList)
 	if dir == nil {
 		return fuse.ENOENT
 	}
-	entries := slices.SortedFunc(maps.Values(dir.entries), func(a, b *node) int { return int(a.ino) - int(b.ino) })
-	for _, n := range entries {
-		if n.ino <= in.Offset {
-			continue
-		}
-		if !out.AddDirEntry(fuse.DirEntry{Name: n.name, Mode: n.mode, Ino: n.ino, Off: n.ino}) {
+	names := slices.SortedFunc(maps.Keys(dir.entries), func(a, b string) int { return cmp.Compare(dir.entries[a].ino, dir.entries[b].ino) })
+	for _, name := range names {
+		n := dir.entries[name]
+		if n.ino > in.Offset && !out.AddDirEntry(fuse.DirEntry{Name: name, Mode: n.mode, Ino: n.ino, Off: n.ino}) {
 			break
 		}
 	}

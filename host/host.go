@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
@@ -14,10 +13,19 @@ import (
 
 // Options configure a Host.
 type Options struct {
-	// CacheDir keeps compiled modules over restarts. It is created with mode
-	// 0700 and refused when others can write to it: what lies in it is executed.
-	// Empty = modules are compiled anew by each process.
+	// CacheDir keeps compiled modules over restarts; processes may share it. It is
+	// created with mode 0700 and refused when others can write to it: what lies in
+	// it is executed. Empty = modules are compiled anew by each Host.
 	CacheDir string
+	// CacheBytes bounds what is kept in CacheDir; what was used last stays, and
+	// what is in use. 0 = 512 MiB.
+	CacheBytes int64
+	// Worker is a program with arguments that calls CompileWorker with one more
+	// argument, a directory. Modules are compiled there, under limits of time and
+	// memory; see Executable. Empty = they are compiled in this process, where
+	// only the caps of package inspect bound what a module costs: for tests, and
+	// for modules that are trusted.
+	Worker []string
 	// Log gets what concerns the host itself; what plugins write goes to
 	// Spec.Log. nil = nothing is logged.
 	Log *slog.Logger
@@ -25,14 +33,17 @@ type Options struct {
 
 // Host loads plugins. Its methods are safe for concurrent use.
 type Host struct {
-	dir   string
-	log   *slog.Logger
-	cache wazero.CompilationCache
+	dir    string
+	own    bool // dir is this Host's alone and goes with it
+	most   int64
+	worker []string
+	log    *slog.Logger
+	cache  wazero.CompilationCache
+	store  *store // nil = nothing is kept
 
-	// compiling holds a token while a module is compiled: one at a time bounds
-	// memory, leaves the other cores to the data path, and lets a second load of
-	// the same module find the first one's result.
-	compiling chan struct{}
+	// working holds a token while a module is compiled into the store, compiling
+	// while one is loaded into this process. Never both in one goroutine but Close.
+	working, compiling chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -43,7 +54,13 @@ type Host struct {
 
 // New returns a Host that is not open yet. It does no I/O.
 func New(o Options) *Host {
-	h := &Host{dir: o.CacheDir, log: o.Log, compiling: make(chan struct{}, 1)}
+	h := &Host{
+		dir: o.CacheDir, most: o.CacheBytes, worker: o.Worker, log: o.Log,
+		working: make(chan struct{}, 1), compiling: make(chan struct{}, 1),
+	}
+	if h.most <= 0 {
+		h.most = 512 << 20
+	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -58,45 +75,29 @@ func (h *Host) Open(_ context.Context) error {
 	if h.mu.open {
 		return errors.New("open host: it is open already")
 	}
-	h.cache = wazero.NewCompilationCache()
-	if h.dir != "" {
-		cache, err := openCache(h.dir)
-		if err != nil {
-			return err
-		}
-		h.cache = cache
+	if err := h.openCache(); err != nil {
+		return fmt.Errorf("open compile cache: %w", err)
 	}
 	h.mu.open = true
 	return nil
 }
 
-// openCache makes the directory ours alone, then hands it to wazero, which
-// keys its entries by the module's digest, its own version and the processor.
-// Entries carry a checksum, not a signature: whoever can write there can run
-// code in this process (invariant A4).
-func openCache(dir string) (wazero.CompilationCache, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open compile cache: %w", err)
+func (h *Host) openCache() (err error) {
+	if h.dir == "" && len(h.worker) > 0 { // a worker must leave its result somewhere
+		if h.dir, err = os.MkdirTemp("", "wasmill-modules-"); err != nil {
+			return err
+		}
+		h.own = true
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open compile cache: %w", err)
+	if h.dir == "" {
+		h.cache = wazero.NewCompilationCache()
+		return nil
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open compile cache: %w", err)
+	if h.store, err = openStore(h.dir, h.most); err != nil {
+		return err
 	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("open compile cache: %s is not a directory", dir)
-	}
-	if err := checkPrivate(dir, info); err != nil {
-		return nil, fmt.Errorf("open compile cache: %w", err)
-	}
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open compile cache: %w", err)
-	}
-	return cache, nil
+	h.cache, err = wazero.NewCompilationCacheWithDir(h.store.dir)
+	return err
 }
 
 // Close waits for a module that is being compiled and closes every generation
@@ -115,6 +116,8 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 
+	h.working <- struct{}{}
+	defer func() { <-h.working }()
 	h.compiling <- struct{}{} // from here on nothing uses the cache
 	defer func() { <-h.compiling }()
 	var errs []error
@@ -126,6 +129,10 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	if err := h.cache.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("close compile cache: %w", err))
+	}
+	if h.own {
+		errs = append(errs, os.RemoveAll(h.dir))
+		h.dir, h.own = "", false
 	}
 	return errors.Join(errs...)
 }

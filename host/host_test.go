@@ -20,7 +20,13 @@ import (
 // scratch lives as long as the test binary: the Go guest and its compiled code.
 var scratch string
 
+// compileWorker is the argument that makes the test binary a worker.
+const compileWorker = "compile-worker"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == compileWorker {
+		os.Exit(CompileWorker(os.Args[2], os.Stdin, os.Stdout))
+	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "host-test-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)

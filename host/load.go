@@ -16,9 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-
 	"github.com/wasmill/wasmill/host/inspect"
 	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -180,94 +177,4 @@ func readModule(spec Spec) ([]byte, error) {
 		return nil, fmt.Errorf("is larger than %s", size(maxModule))
 	}
 	return b.Bytes(), nil
-}
-
-// compiled is a generation's runtime with what runs in it.
-type compiled struct {
-	rt     wazero.Runtime
-	code   wazero.CompiledModule
-	linker wazero.CompiledModule // puts the tick into an instance of code
-}
-
-// close closes the runtime, with its host modules and instances, and the code,
-// which the shared cache would keep.
-func (c *compiled) close(ctx context.Context) error {
-	var errs []error
-	if c.code != nil {
-		errs = append(errs, c.code.Close(ctx))
-	}
-	return errors.Join(append(errs, c.rt.Close(ctx))...)
-}
-
-// compile makes the generation's runtime with the host functions that the
-// module imports, and compiles the module, or takes it from the cache.
-func (h *Host) compile(ctx context.Context, binary []byte, m *inspect.Module) (compiled, error) {
-	select {
-	case h.compiling <- struct{}{}:
-		defer func() { <-h.compiling }()
-	case <-ctx.Done():
-		return compiled{}, ctx.Err()
-	}
-	h.mu.Lock()
-	open, cache := h.mu.open, h.cache
-	h.mu.Unlock()
-	if !open {
-		return compiled{}, fmt.Errorf("cannot be loaded: the host is %w", ErrClosed)
-	}
-	c, err := compileWith(ctx, cache, binary, m)
-	if err != nil && isCacheError(err) {
-		// A full disk or a broken entry must not keep a good plugin from running.
-		h.log.Warn("compile cache is not usable for this module, compiling without it; remove the directory if this repeats",
-			"dir", h.dir, "error", err)
-		c, err = compileWith(ctx, nil, binary, m)
-	}
-	return c, err
-}
-
-func compileWith(ctx context.Context, cache wazero.CompilationCache, binary []byte, m *inspect.Module) (c compiled, err error) {
-	// The memory limit is not wazero's to enforce: a growth that it refuses by
-	// itself would be invisible, and could not be told from another trap.
-	// Debug information is not read: it is untrusted and large.
-	cfg := wazero.NewRuntimeConfig().
-		WithCoreFeatures(api.CoreFeaturesV2).
-		WithMemoryLimitPages(maxMemory / wasmPage).
-		WithCloseOnContextDone(false).
-		WithDebugInfoEnabled(false)
-	if cache != nil {
-		cfg = cfg.WithCompilationCache(cache)
-	}
-	c.rt = wazero.NewRuntimeWithConfig(ctx, cfg)
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("cannot be compiled: %v", r)
-		}
-		if err != nil {
-			err = errors.Join(err, c.close(ctx))
-		}
-	}()
-	if err := offer(ctx, c.rt, wasiModule, wasiFunctions(), m); err != nil {
-		return c, fmt.Errorf("offer %s: %w", wasiModule, err)
-	}
-	if err := offer(ctx, c.rt, abi.ImportModule, hostFunctions(), m); err != nil {
-		return c, fmt.Errorf("offer %s: %w", abi.ImportModule, err)
-	}
-	if c.linker, err = offerTick(ctx, c.rt); err != nil {
-		return c, err
-	}
-	// On one goroutine, ours: a panic of the compiler is then an error
-	// (invariant A4), and the other cores stay with the data path.
-	c.code, err = c.rt.CompileModule(ctx, binary)
-	if err != nil {
-		return c, fmt.Errorf("is not a valid WebAssembly module: %w", err)
-	}
-	return c, nil
-}
-
-// isCacheError says whether compiling failed over the cache, not over the module.
-func isCacheError(err error) bool {
-	var path *fs.PathError
-	var link *os.LinkError
-	var errno syscall.Errno
-	return errors.As(err, &path) || errors.As(err, &link) || errors.As(err, &errno) ||
-		strings.Contains(err.Error(), "compilationcache:")
 }

@@ -144,7 +144,11 @@ func (a *app) openHost(ctx context.Context, log *slog.Logger) (*host.Host, error
 	if err != nil {
 		return nil, err
 	}
-	h := host.New(host.Options{CacheDir: dir, Log: log})
+	worker, err := host.Executable(compileWorker)
+	if err != nil {
+		return nil, environment("module cache: %w", err)
+	}
+	h := host.New(host.Options{CacheDir: dir, Worker: worker, Log: log})
 	if err := h.Open(ctx); err != nil {
 		return nil, environment("module cache: %w; or name another directory with WASMILL_CACHE", err)
 	}

@@ -6,13 +6,21 @@ package main
 import (
 	"os"
 
+	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/plugins/builtin"
 )
 
 // version is set at link time by make; see buildVersion for what stands in.
 var version string
 
+// compileWorker is the first argument of the processes in which the host
+// compiles modules. It is no verb: nobody calls it by hand.
+const compileWorker = "compile-worker"
+
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == compileWorker {
+		os.Exit(host.CompileWorker(os.Args[2], os.Stdin, os.Stdout))
+	}
 	a := &app{
 		stdin:    os.Stdin,
 		stdout:   os.Stdout,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/plugins/build"
 	"github.com/wasmill/wasmill/plugins/scaffold"
 )
@@ -60,7 +61,11 @@ func (a *app) buildCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b := build.Builder{Out: a.stderr, CacheDir: cache}
+			worker, err := host.Executable(compileWorker)
+			if err != nil {
+				return environment("build: %w", err)
+			}
+			b := build.Builder{Out: a.stderr, CacheDir: cache, Worker: worker}
 			modules, err := b.All(c.Context(), dir)
 			if err != nil {
 				return fmt.Errorf("build: %w", err)

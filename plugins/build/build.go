@@ -24,6 +24,9 @@ type Builder struct {
 	// CacheDir is the host's cache of compiled modules. With the directory that
 	// `wasmill run` uses, the check of the module warms it up. "" = none.
 	CacheDir string
+	// Worker is the host's command that compiles modules aside. nil = they are
+	// compiled in this process.
+	Worker []string
 }
 
 // Build compiles the plugin whose source is in dir, writes the compiler's
@@ -135,7 +138,7 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 // check has a host load the module as `wasmill run` would, with every grant,
 // since the source does not say which ones its configuration will give it.
 func (b *Builder) check(ctx context.Context, dir, file string) error {
-	h := host.New(host.Options{CacheDir: b.CacheDir})
+	h := host.New(host.Options{CacheDir: b.CacheDir, Worker: b.Worker})
 	if err := h.Open(ctx); err != nil {
 		return fmt.Errorf("open a host to check the module of %s: %w", dir, err)
 	}

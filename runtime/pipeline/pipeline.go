@@ -265,8 +265,7 @@ func (p *Pipeline) finished(b *batch) {
 	unacked, unfinished := p.track.finish(b.slots)
 	oldest := time.Duration(0)
 	if len(b.events) > 0 {
-		// The clock of the topic may be ahead, or this one was set back.
-		oldest = max(time.Duration(time.Now().UnixNano()-b.events[0].Time), 0)
+		oldest = time.Duration(time.Now().UnixNano() - b.events[0].Time)
 	}
 	p.deps.Listener.Done(p.cfg.Name, len(b.events), b.bytes, oldest)
 	if unacked > 0 {

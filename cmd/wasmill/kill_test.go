@@ -162,24 +162,43 @@ func (p *victim) drainAndStop(t *testing.T, url string, l *ledger) (repeated int
 		t.Fatal(err)
 	}
 	in := readTopic(t, js, "in")
-	poll(t, 60*time.Second, "all events finished", func() bool {
+	p.finish(t, in)
+	out := readTopic(t, js, "out")
+	repeated = l.compare(t, in, out)
+	p.interrupt(t)
+	return repeated
+}
+
+// finish waits until the last of the stored events is finished.
+func (p *victim) finish(t *testing.T, in []message) {
+	t.Helper()
+	status := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the pipeline:\n%s\nthe log:\n%s", status, p.log)
+		}
+	}()
+	poll(t, 3*time.Minute, "all events finished", func() bool {
 		resp, err := http.Get(p.admin + "/api/v1/pipelines/ledger")
 		if err != nil {
 			return false
 		}
 		defer func() { _ = resp.Body.Close() }()
 		body, _ := io.ReadAll(resp.Body)
+		status = string(body)
 		return strings.Contains(strings.ReplaceAll(string(body), " ", ""), fmt.Sprintf(`"acked_seq":%d,`, in[len(in)-1].seq))
 	})
-	out := readTopic(t, js, "out")
-	repeated = l.compare(t, in, out)
+}
+
+// interrupt wants SIGINT to end the process with 0.
+func (p *victim) interrupt(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("after SIGINT: %v\n%s", err, p.log)
 	}
-	return repeated
 }
 
 // compare wants every acknowledged event in the input topic, for every event
@@ -244,8 +263,16 @@ func readTopic(t *testing.T, js jetstream.JetStream, topic string) []message {
 	if err != nil {
 		t.Fatal(err)
 	}
-	total := stream.CachedInfo().State.Msgs
-	cons, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	events := stream.CachedInfo().Config.Subjects[0] // the runtime's own records lie on others
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(events))
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := uint64(0)
+	for _, n := range info.State.Subjects {
+		total += n
+	}
+	cons, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{events}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +291,11 @@ func readTopic(t *testing.T, js jetstream.JetStream, topic string) []message {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, message{meta.Sequence.Stream, m.Subject(), string(m.Data()), m.Headers().Get("Wasmill-Source")})
+		source := m.Headers().Get("Wasmill-Source")
+		if topic, ok := m.Headers()["Wasmill-Source-Topic"]; ok { // a dead letter
+			source = topic[0] + "/" + m.Headers().Get("Wasmill-Source-Seq") + "/0"
+		}
+		all = append(all, message{meta.Sequence.Stream, m.Subject(), string(m.Data()), source})
 	}
 	return all
 }
@@ -272,6 +303,8 @@ func readTopic(t *testing.T, js jetstream.JetStream, topic string) []message {
 // ledger publishes events and notes those that were acknowledged.
 type ledger struct {
 	every time.Duration // between two events; 0 is as fast as can be
+	// event makes the n-th event; nil is one of 16 keys with the number as payload.
+	event func(n int) (subject, payload string)
 	mu    sync.Mutex
 	acked map[string]bool
 }
@@ -313,8 +346,11 @@ func (l *ledger) publish(ctx context.Context, t *testing.T, url string) {
 		if pace != nil {
 			<-pace
 		}
-		id := strconv.Itoa(n)
-		f, err := js.PublishAsync("in.k"+strconv.Itoa(n%16), []byte(id))
+		subject, id := "in.k"+strconv.Itoa(n%16), strconv.Itoa(n)
+		if l.event != nil {
+			subject, id = l.event(n)
+		}
+		f, err := js.PublishAsync(subject, []byte(id))
 		if err != nil {
 			continue // not connected
 		}

@@ -32,18 +32,13 @@ import (
 // All positions count from 1. confirmed ≤ sent < ring.next always holds;
 // outputs in (confirmed, sent] are in the current batch.
 type ingest struct {
-	topic string
+	intake
 	index []byte // number of the topic among the sink's, as it is in the reply subject
 
 	ring      ring
 	confirmed uint64 // stored by the server
 	sent      uint64 // handed to the connection
 	flushTo   uint64 // to be confirmed without waiting for more
-
-	// Owned by Add.
-	maxSize  int       // header block and payload that the topic takes
-	maxBytes int       // of the topic, 0 = no limit
-	asked    time.Time // when the topic said so
 
 	batch   batch
 	probe   bool          // the last batch failed: try one message

@@ -46,11 +46,16 @@ func (b *Broker) Next(ctx context.Context, topic string, fromSeq uint64, subject
 	if subject == "" {
 		subject = ">"
 	}
-	m, err := b.get(ctx, topic, getRequest{Seq: fromSeq, NextFor: subject})
-	if err != nil {
-		return m, fmt.Errorf("get the message after %d of topic %q: %w", fromSeq, topic, err)
+	for {
+		m, err := b.get(ctx, topic, getRequest{Seq: fromSeq, NextFor: subject})
+		if err != nil {
+			return m, fmt.Errorf("get the message after %d of topic %q: %w", fromSeq, topic, err)
+		}
+		if !isExactSubjects(m.Subject) { // the runtime's own records are no events
+			return m, nil
+		}
+		fromSeq = m.Seq + 1
 	}
-	return m, nil
 }
 
 // SeqAt returns the sequence of the first message stored at t or later; one
@@ -240,8 +245,8 @@ func (b *Broker) Publish(ctx context.Context, topic string, out event.Output) (u
 	if err := event.CheckSubject(out.Subject); err != nil {
 		return 0, &event.RefusedError{Topic: topic, Reason: err.Error()}
 	}
-	if !matchAny(info.Config.Subjects, out.Subject) {
-		return 0, &event.RefusedError{Topic: topic, Reason: fmt.Sprintf("subject %q is none of the topic's (%s)", out.Subject, strings.Join(info.Config.Subjects, ", "))}
+	if subjects := visible(info.Config.Subjects); !matchAny(subjects, out.Subject) {
+		return 0, &event.RefusedError{Topic: topic, Reason: fmt.Sprintf("subject %q is none of the topic's (%s)", out.Subject, strings.Join(subjects, ", "))}
 	}
 	m := nats.NewMsg(out.Subject)
 	m.Data = out.Payload

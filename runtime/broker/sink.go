@@ -108,15 +108,7 @@ func (s *Sink) Check(ctx context.Context, topic int, m *event.Output) error {
 
 // refusal is what m takes in g's ring, or why g can never store it.
 func (s *Sink) refusal(ctx context.Context, g *ingest, m *event.Output) (size int, err error) {
-	size, err = g.refusal(m)
-	if err != nil && time.Since(g.asked) > s.timing.limits {
-		// The topic may have been changed since. If it cannot be asked, what is
-		// known stands.
-		if g.limits(ctx, s.js, s.wire.nc.MaxPayload()) == nil {
-			size, err = g.refusal(m)
-		}
-	}
-	return size, err
+	return g.refusalNow(ctx, s.js, s.wire.nc.MaxPayload(), s.timing.limits, m)
 }
 
 func (s *Sink) fullLocked(size int) bool {
@@ -162,6 +154,10 @@ func (s *Sink) waitLocked(ctx context.Context, size int) error {
 	}
 	return nil
 }
+
+// Commit does nothing: every output counts by itself. There is no position to
+// wait for.
+func (s *Sink) Commit(context.Context, uint64) (uint64, error) { return 0, nil }
 
 // Flush makes everything that was added so far be confirmed as soon as the
 // server can. It does not wait.

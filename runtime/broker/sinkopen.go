@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -93,7 +92,7 @@ func openSink(ctx context.Context, w *wire, cfg SinkConfig, confirmed func()) (_
 		return nil, err
 	}
 	for i, name := range cfg.Topics {
-		g := &ingest{topic: name, index: strconv.AppendInt(nil, int64(i), 10), ring: newRing()}
+		g := &ingest{intake: intake{topic: name}, index: strconv.AppendInt(nil, int64(i), 10), ring: newRing()}
 		if err := g.limits(ctx, s.js, w.nc.MaxPayload()); err != nil {
 			return nil, fmt.Errorf("open sink: %w", err)
 		}
@@ -104,49 +103,4 @@ func openSink(ctx context.Context, w *wire, cfg SinkConfig, confirmed func()) (_
 	w.subscribe(string(s.inbox)+".>", s)
 	w.join(s)
 	return s, nil
-}
-
-// limits asks the topic what it takes.
-func (g *ingest) limits(ctx context.Context, js jetstream.JetStream, maxPayload int64) error {
-	stream, err := js.Stream(ctx, g.topic)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("topic %q: %w", g.topic, ErrNotFound)
-	}
-	if err != nil {
-		return fmt.Errorf("look up topic %q: %w", g.topic, err)
-	}
-	cfg := stream.CachedInfo().Config
-	switch {
-	case !cfg.AllowBatchPublish:
-		return fmt.Errorf("topic %q does not allow batch publishing: set allow_batched on its stream, or let Wasmill create it", g.topic)
-	case cfg.NoAck:
-		return fmt.Errorf("topic %q does not acknowledge what it stores: unset no_ack on its stream", g.topic)
-	}
-	g.maxSize, g.maxBytes = int(maxPayload), 0
-	if cfg.MaxMsgSize > 0 {
-		g.maxSize = min(g.maxSize, int(cfg.MaxMsgSize))
-	}
-	if cfg.MaxBytes > 0 {
-		g.maxBytes = int(cfg.MaxBytes)
-	}
-	g.asked = time.Now()
-	return nil
-}
-
-// storeOverhead is what the server's file store adds to one message.
-const storeOverhead = 34
-
-// refusal says why the topic can never store m, or nil.
-func (g *ingest) refusal(m *event.Output) (size int, err error) {
-	size, _, no := encodedSize(m)
-	switch body := size - len(m.Subject); {
-	case no != "":
-	case body > g.maxSize:
-		no = fmt.Sprintf("headers and payload have %d bytes, more than the %d that it takes", body, g.maxSize)
-	case g.maxBytes > 0 && size+storeOverhead > g.maxBytes:
-		no = fmt.Sprintf("the message has %d bytes and the whole topic may hold %d", size, g.maxBytes)
-	default:
-		return size, nil
-	}
-	return size, &event.RefusedError{Topic: g.topic, Reason: no}
 }

@@ -36,6 +36,9 @@ type SourceConfig struct {
 	// must not block.
 	Replaced func()
 
+	// begin, if set, is told the claimed position and returns the sequence up to
+	// which events are not to be read.
+	begin  func(ctx context.Context, claimed positionRecord) (uint64, error)
 	timing sourceTiming
 }
 
@@ -124,6 +127,9 @@ type Source struct {
 		again  []redelivery
 		owed   uint64 // acknowledged, but not yet delivered again
 
+		record redelivery   // of the runtime, behind the event seq and no event since
+		quiet  bool         // records came since the last event that Fetch returned
+		lag    uint64       // and this many events are behind them
 		unsent []redelivery // acknowledged, but the position is not stored yet
 		moved  func()       // see OnDurable
 	}
@@ -221,6 +227,10 @@ func (s *Source) messageLocked(m *wireMsg) {
 		}
 		return // room is free again
 	}
+	if isExactSubjects(asString(m.subject)) {
+		s.recordLocked(d, m.reply)
+		return
+	}
 	s.mu.last = d.streamSeq
 	s.mu.queue = append(s.mu.queue, event.Event{})
 	e := &s.mu.queue[len(s.mu.queue)-1]
@@ -235,6 +245,17 @@ func (s *Source) messageLocked(m *wireMsg) {
 	}
 	s.mu.lags = append(s.mu.lags, d.pending)
 	s.mu.bytes += e.Size()
+}
+
+// recordLocked passes over a record that the runtime keeps in the topic (see
+// Exact): it is no event, and does not count as one that waits.
+func (s *Source) recordLocked(d delivery, reply []byte) {
+	s.mu.record = redelivery{s.mu.last, string(reply)}
+	if n := len(s.mu.lags); n > s.mu.head {
+		s.mu.lags[n-1] = d.pending
+		return
+	}
+	s.mu.quiet, s.mu.lag = true, d.pending
 }
 
 // headersLocked converts a NATS header block into abi header entries, in the
@@ -254,7 +275,8 @@ func (s *Source) headersLocked(e *event.Event, block []byte) {
 
 // Fetch blocks until there is at least one event, appends what is at hand to
 // dst, never more than room, and returns it with the number of events that the
-// topic still holds for the pipeline behind the last one. At least one event is
+// topic still holds for the pipeline behind the last one. It returns without an
+// event when only that number has changed. At least one event is
 // returned even if it alone is larger than room.Bytes. The slices of an event
 // are views, to be read only, valid as long as they are held.
 //
@@ -270,6 +292,12 @@ func (s *Source) Fetch(ctx context.Context, dst []event.Event, room event.Room) 
 		if s.mu.head < len(s.mu.queue) {
 			var lag uint64
 			dst, lag = s.takeLocked(dst, room)
+			s.mu.Unlock()
+			return dst, lag, nil
+		}
+		if s.mu.quiet {
+			s.mu.quiet = false
+			lag := s.mu.lag
 			s.mu.Unlock()
 			return dst, lag, nil
 		}

@@ -68,6 +68,9 @@ func (s *Source) positionMoved() {
 			token = s.owedLocked()
 		}
 	}
+	if token != "" && s.mu.record.token != "" && s.mu.record.seq <= stored {
+		token, s.mu.record = s.mu.record.token, redelivery{} // it lies behind
+	}
 	moved := s.mu.moved
 	s.mu.Unlock()
 	if token != "" {

@@ -32,6 +32,10 @@ func (b *Broker) OpenSource(ctx context.Context, cfg SourceConfig) (*Source, err
 	if err != nil {
 		return nil, err
 	}
+	// It may have been an exactly-once pipeline before.
+	cfg.begin = func(ctx context.Context, rec positionRecord) (uint64, error) {
+		return rec.Position, b.retireExact(ctx, cfg.Pipeline, cfg.Topic, false)
+	}
 	s, err := openSource(ctx, w, b.state, cfg)
 	if err != nil {
 		return nil, err
@@ -51,6 +55,9 @@ func (b *Broker) ResetSource(ctx context.Context, pipeline, topic, to string) (u
 		return 0, err
 	}
 	seq, err := resetSource(ctx, b.state, pipeline, topic, to)
+	if err == nil {
+		err = b.retireExact(ctx, pipeline, topic, true)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
 	}
@@ -133,7 +140,13 @@ func openSource(ctx context.Context, w *wire, state *stateStore, cfg SourceConfi
 	}
 	rec, _ := s.pos.record()
 	s.created = rec.Created
-	s.acked.Store(rec.Position)
+	begin := rec.Position
+	if cfg.begin != nil {
+		if begin, err = cfg.begin(ctx, rec); err != nil {
+			return nil, err
+		}
+	}
+	s.acked.Store(begin)
 	if err := s.ensureConsumer(ctx); err != nil {
 		return nil, err
 	}

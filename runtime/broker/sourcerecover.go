@@ -75,7 +75,7 @@ func (s *Source) tryRecover(ctx context.Context) error {
 	generation, old := s.mu.generation, s.mu.sid
 	s.mu.asked, s.mu.refused, s.mu.consumer, s.mu.behind = event.Room{}, 0, 0, 0
 	// What the new generation delivers up to here has been queued before.
-	s.mu.handed, s.mu.again, s.mu.owed, s.mu.unsent = s.mu.last, nil, 0, nil
+	s.mu.handed, s.mu.again, s.mu.owed, s.mu.unsent, s.mu.record = s.mu.last, nil, 0, nil, redelivery{}
 	s.mu.inbox = s.wire.nc.NewInbox()
 	s.mu.reset = nil
 	inbox := s.mu.inbox

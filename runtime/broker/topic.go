@@ -232,7 +232,11 @@ func change(have, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
 	}
 	// A topic made with a stronger durability keeps it.
 	next := have
-	next.Subjects, next.MaxAge, next.MaxBytes, next.MaxMsgs = want.Subjects, want.MaxAge, want.MaxBytes, want.MaxMsgs
+	subjects := want.Subjects
+	if slices.ContainsFunc(have.Subjects, isExactSubjects) { // and of exactly-once pipelines, for good
+		subjects = append(slices.Clone(subjects), exactSubjects(want.Name))
+	}
+	next.Subjects, next.MaxAge, next.MaxBytes, next.MaxMsgs = subjects, want.MaxAge, want.MaxBytes, want.MaxMsgs
 	next.Discard, next.Replicas, next.MaxMsgSize = want.Discard, want.Replicas, want.MaxMsgSize
 	next.AllowDirect, next.AllowBatchPublish = want.AllowDirect, want.AllowBatchPublish
 	next.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
@@ -374,7 +378,7 @@ func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, 
 func (b *Broker) topicStatus(info *jetstream.StreamInfo) status.Topic {
 	t := status.Topic{
 		Name:      info.Config.Name,
-		Subjects:  info.Config.Subjects,
+		Subjects:  visible(info.Config.Subjects),
 		Messages:  info.State.Msgs,
 		Bytes:     info.State.Bytes,
 		FirstSeq:  info.State.FirstSeq,

@@ -92,8 +92,8 @@ func TestFindings(t *testing.T) {
 		{"a start without a zone", edit(`from = "a"`, "from = \"a\"\nstart = 2026-01-31T12:00:00"), []string{
 			`9:9: bad-value: pipelines.p.start: the time has no zone; end it with Z or an offset such as +01:00`,
 		}},
-		{"exactly once", edit(`from = "a"`, "from = \"a\"\ndelivery = 'exactly-once'"), []string{
-			`9:12: not-available: "exactly-once" is not available yet in this version; use "at-least-once"`,
+		{"exactly once with a server that cannot", edit(`from = "a"`, "from = \"a\"\ndelivery = 'exactly-once'") + "[server]\ndurability = 'async'", []string{
+			`9:12: conflict: exactly-once is not possible with server.durability = "async": the server stores no atomic batches then; use "os" or "fsync"`,
 		}},
 		{"a configuration that JSON cannot hold", sound + "[plugins.g.config]\na = [1, nan]", []string{
 			`13:9: bad-value: plugins.g.config.a[1] is NaN, which JSON cannot hold`,

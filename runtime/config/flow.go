@@ -27,6 +27,9 @@ func (v *validator) pipeline(name string, l Pipeline) {
 	if l.Partitions > 1 && l.Key == "" && !v.bad(p.of("partitions"), p.of("key")) {
 		v.add(p.of("partitions"), CodeConflict, "%d partitions need a key that divides the events: key = \"json:/id\"", l.Partitions)
 	}
+	if l.Delivery == "exactly-once" && v.c.Server.Durability == "async" && !v.bad(p.of("delivery"), path{"server", "durability"}) {
+		v.add(p.of("delivery"), CodeConflict, `exactly-once is not possible with server.durability = "async": the server stores no atomic batches then; use "os" or "fsync"`)
+	}
 	if l.Start != "" && l.Start != "all" && l.Start != "new" {
 		if _, err := time.Parse(time.RFC3339, string(l.Start)); err != nil {
 			v.add(p.of("start"), CodeBadValue, `%s is %q; write "all", "new" or an RFC 3339 time`, p.of("start"), string(l.Start))

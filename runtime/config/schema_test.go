@@ -85,7 +85,7 @@ func TestSchema(t *testing.T) {
 			{edit(`to = "b"`, `outputs = { x = { subject = "b" } }`, `subject = "b.{subject.2}"`, ""), false},
 			{edit(`from = "a"`, "from = 'a'\nstart = '2026-01-31T12:00:00Z'"), true},
 			{edit(`from = "a"`, "from = 'a'\nstart = 'soon'"), false},
-			{edit(`from = "a"`, "from = 'a'\ndelivery = 'exactly-once'"), false},
+			{edit(`from = "a"`, "from = 'a'\ndelivery = 'exactly-once'"), true},
 		} {
 			_, findings := Parse("x.toml", []byte(tt.text))
 			if valid := findings.Err() == nil; valid != tt.want {

@@ -139,10 +139,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			if err != nil {
 				return nil, nil, err
 			}
-			source, err := e.data.OpenSource(ctx, broker.SourceConfig{
-				Pipeline: spec.Name, Topic: spec.From, Filter: spec.Filter, Start: spec.Start,
-				Prefetch: event.Room{Events: prefetchEvents, Bytes: prefetchBytes}, Replaced: fence.close,
-			})
+			source, openSink, err := e.openData(ctx, spec, fence)
 			if err != nil {
 				return nil, nil, openSourceError(spec.Name, err)
 			}
@@ -163,10 +160,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 					return e.processor(ctx, spec, stage, partition, stages[stage])
 				},
 				Sink: func(partition int, confirmed func()) (pipeline.Sink, error) {
-					sink, err := e.data.OpenSink(ctx, broker.SinkConfig{
-						Pipeline: spec.Name, Partition: partition, Topics: sinkTopics(spec),
-						Window: event.Room{Events: windowEvents, Bytes: windowBytes},
-					}, confirmed)
+					sink, err := openSink(partition, confirmed)
 					if err != nil {
 						return nil, err
 					}
@@ -188,6 +182,41 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			return explained{r, source, opened}, finish, nil
 		},
 	}
+}
+
+// openData opens what a pipeline reads from, and returns how the sinks of its
+// partitions are opened.
+func (e *Engine) openData(ctx context.Context, spec *plan.Pipeline, fence *fence) (pipeline.Source, func(int, func()) (pipeline.Sink, error), error) {
+	from := broker.SourceConfig{
+		Pipeline: spec.Name, Topic: spec.From, Filter: spec.Filter, Start: spec.Start,
+		Prefetch: event.Room{Events: prefetchEvents, Bytes: prefetchBytes}, Replaced: fence.close,
+	}
+	topics, window := sinkTopics(spec), event.Room{Events: windowEvents, Bytes: windowBytes}
+	if spec.Delivery == plan.ExactlyOnce {
+		source, err := e.data.OpenExact(ctx, from, broker.ExactConfig{
+			Pipeline: spec.Name, Topic: spec.From, Key: spec.Key, Partitions: partitions(spec),
+			Outputs: topics, Home: home(spec), Window: window,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return source, source.OpenSink, nil
+	}
+	source, err := e.data.OpenSource(ctx, from)
+	return source, func(partition int, confirmed func()) (pipeline.Sink, error) {
+		return e.data.OpenSink(ctx, broker.SinkConfig{Pipeline: spec.Name, Partition: partition, Topics: topics, Window: window}, confirmed)
+	}, err
+}
+
+// home is the topic whose stream holds the checkpoints of an exactly-once
+// pipeline: that of its first output, where most of them go.
+func home(spec *plan.Pipeline) string {
+	for _, o := range spec.Outputs {
+		if o.Topic != "" {
+			return o.Topic
+		}
+	}
+	return plan.DeadLetters
 }
 
 // openSourceError halts the pipeline when its position cannot be used: only the

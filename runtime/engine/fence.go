@@ -56,6 +56,13 @@ func (s fencedSink) Add(ctx context.Context, topic int, m *event.Output) (uint64
 	return s.Sink.Add(ctx, topic, m)
 }
 
+func (s fencedSink) Commit(ctx context.Context, seq uint64) (uint64, error) {
+	if s.fence.closed.Load() {
+		return 0, errNotOwner
+	}
+	return s.Sink.Commit(ctx, seq)
+}
+
 func (s fencedSink) Flush() error {
 	if s.fence.closed.Load() {
 		return errNotOwner

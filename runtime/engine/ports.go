@@ -27,10 +27,17 @@ type dataPath interface {
 	AcquireLease(ctx context.Context, pipeline string) (lease, error)
 	OpenSource(ctx context.Context, cfg broker.SourceConfig) (pipeline.Source, error)
 	OpenSink(ctx context.Context, cfg broker.SinkConfig, confirmed func()) (pipeline.Sink, error)
+	OpenExact(ctx context.Context, src broker.SourceConfig, cfg broker.ExactConfig) (exactSource, error)
 	ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error)
 	Behind(ctx context.Context, pipeline, topic string) (waiting, unacked uint64, err error)
 	Lost(pipeline, topic string) uint64
 	Protect(pipelines ...string) error
+}
+
+// exactSource is the source of an exactly-once pipeline, and its sinks.
+type exactSource interface {
+	pipeline.Source
+	OpenSink(partition int, confirmed func()) (pipeline.Sink, error)
 }
 
 // messageStore reads and changes single messages of a topic.
@@ -103,6 +110,24 @@ func (p brokerPath) OpenSink(ctx context.Context, cfg broker.SinkConfig, confirm
 		return nil, err
 	}
 	return s, nil
+}
+
+func (p brokerPath) OpenExact(ctx context.Context, src broker.SourceConfig, cfg broker.ExactConfig) (exactSource, error) {
+	s, err := p.b.OpenExact(ctx, src, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return brokerExact{s}, nil
+}
+
+type brokerExact struct{ *broker.ExactSource }
+
+func (s brokerExact) OpenSink(partition int, confirmed func()) (pipeline.Sink, error) {
+	sink, err := s.ExactSource.OpenSink(partition, confirmed)
+	if err != nil {
+		return nil, err
+	}
+	return sink, nil
 }
 
 func (p brokerPath) ResetSource(ctx context.Context, name, topic, to string) (uint64, error) {

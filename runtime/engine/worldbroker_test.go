@@ -175,6 +175,12 @@ func (s *memSink) Add(_ context.Context, topic int, m *event.Output) (uint64, er
 	return s.pos[topic], nil
 }
 
+func (s *memSink) Commit(context.Context, uint64) (uint64, error) { return 0, nil }
+
+func (w *world) OpenExact(context.Context, broker.SourceConfig, broker.ExactConfig) (exactSource, error) {
+	return nil, errors.New("the world in memory is at least once")
+}
+
 func (s *memSink) Flush() error { s.confirmed(); return nil }
 
 func (s *memSink) Confirmed(topic int) uint64 {

@@ -86,6 +86,7 @@ type Output struct {
 	HeaderCount int
 	Headers     []byte // abi header entries
 	Payload     []byte
+	Cause       uint64 // sequence of the event that caused it, 0 = none did
 }
 
 // RefusedError says that the broker can never store an output, whatever is

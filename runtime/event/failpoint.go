@@ -21,12 +21,29 @@ const (
 
 	FailPosition = "position.write"  // the next position is about to be stored
 	FailStored   = "position.stored" // it is stored, nobody knows yet
+
+	FailExactGathered    = "exact.gathered"     // a commit is gathered, nothing is sent
+	FailExactStaging     = "exact.staging"      // all of an atomic batch but its commit is with the server
+	FailExactCommit      = "exact.commit"       // its commit is encoded, about to be written
+	FailExactAnswered    = "exact.answered"     // the server has answered, nobody knows yet
+	FailExactCommitted   = "exact.committed"    // a commit is stored, its journal is not applied
+	FailExactApply       = "exact.apply"        // a journal is about to be applied
+	FailExactPartApplied = "exact.part-applied" // one topic has (part of) its outputs of a journal
+	FailExactApplied     = "exact.applied"      // all have, the positions do not count yet
+	FailExactSweep       = "exact.sweep"        // applied journals are about to be removed
+
+	FailExactComplete = "exact.complete" // at a start: the journal of a former run is about to be applied
+	FailExactClaim    = "exact.claim"    // at a start: all is applied, the claim is not written
+	FailExactClaimed  = "exact.claimed"  // at a start: it is, nothing else has happened
 )
 
 // Failpoints are the names of all failpoints, in the order of an event's way.
 func Failpoints() []string {
 	return []string{
 		FailFetched, FailAdmitted, FailCalled, FailAdded, FailFlushed, FailPublish, FailConfirmed,
+		FailExactGathered, FailExactStaging, FailExactCommit, FailExactAnswered, FailExactCommitted,
+		FailExactApply, FailExactPartApplied, FailExactApplied, FailExactSweep,
+		FailExactComplete, FailExactClaim, FailExactClaimed,
 		FailFinished, FailAck, FailAcked, FailPosition, FailStored,
 	}
 }

@@ -39,7 +39,7 @@ func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) 
 	if cfg.Topic == cfg.DeadLetters && !cfg.Loop {
 		return fmt.Errorf("%w: event %d comes from the dead-letter topic and would go back to it: %s", ErrHalted, e.Seq, why.cause)
 	}
-	msg := event.Output{Subject: DeadLetterPrefix + cfg.Name + "." + st.Name, Payload: e.Payload}
+	msg := event.Output{Subject: DeadLetterPrefix + cfg.Name + "." + st.Name, Payload: e.Payload, Cause: e.Seq}
 	var pos uint64
 	var err error
 	for _, keep := range [...]bool{true, false} {

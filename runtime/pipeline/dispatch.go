@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -13,7 +12,6 @@ import (
 // dispatch is the only goroutine that fetches. It returns nil when ctx ends.
 func (p *Pipeline) dispatch(ctx context.Context) error {
 	defer p.endFetch()
-	seed := maphash.MakeSeed()
 	var buf []event.Event
 	var sizes []int
 	for {
@@ -32,10 +30,15 @@ func (p *Pipeline) dispatch(ctx context.Context) error {
 			return fmt.Errorf("pipeline %q: fetch from %q: %w", p.cfg.Name, p.cfg.Topic, err)
 		}
 		buf = events
+		if len(events) == 0 {
+			p.stats.lag.Store(lag)
+			p.expectMore(lag > 0)
+			continue
+		}
 		sizes = sizesOf(sizes, events)
 		p.arrived(events, sizes, lag)
 		event.Failpoint(event.FailFetched)
-		if err := p.deliver(ctx, events, sizes, lag > 0, seed); err != nil {
+		if err := p.deliver(ctx, events, sizes, lag > 0); err != nil {
 			return nil // as above; the events stay unacknowledged
 		}
 		clear(events) // lets the messages go
@@ -160,7 +163,7 @@ func (p *Pipeline) expectMore(more bool) {
 
 // deliver admits events through the shares and puts each into the queue of its
 // partition. Events with the same key go to the same partition (A2).
-func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []int, more bool, seed maphash.Seed) error {
+func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []int, more bool) error {
 	p.expect.Store(more)
 	for len(events) > 0 {
 		n, err := p.admit(ctx, sizes)
@@ -172,7 +175,7 @@ func (p *Pipeline) deliver(ctx context.Context, events []event.Event, sizes []in
 			part := 0
 			if len(p.parts) > 1 {
 				e.Key = p.cfg.Key.Of(&e.Event)
-				part = int(maphash.Bytes(seed, e.Key) % uint64(len(p.parts)))
+				part = event.Partition(e.Key, len(p.parts))
 			} else if !p.cfg.Key.None() {
 				e.Key = p.cfg.Key.Of(&e.Event)
 			}

@@ -234,6 +234,9 @@ func (r *run) message(o *abi.Output, src *abi.Event, at int) (event.Output, erro
 		h = abi.AppendHeader(h, HeaderSource, asString(value))
 		count++
 	}
+	if at >= 0 {
+		msg.Cause = r.batch.events[at].Seq
+	}
 	r.headers = h
 	msg.Headers, msg.HeaderCount = h, count
 	return msg, nil

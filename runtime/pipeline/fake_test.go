@@ -124,11 +124,12 @@ type fakeSink struct {
 
 // sinkLog holds what all partitions published, in the order of Add.
 type sinkLog struct {
-	mu    sync.Mutex
-	out   []published
-	sinks []*fakeSink
-	hold  bool
-	limit int // payloads larger than this are refused; 0 = none
+	mu      sync.Mutex
+	out     []published
+	commits []uint64 // what Commit was told
+	sinks   []*fakeSink
+	hold    bool
+	limit   int // payloads larger than this are refused; 0 = none
 }
 
 type published struct {
@@ -137,6 +138,7 @@ type published struct {
 	subject   string
 	payload   string
 	headers   map[string]string
+	cause     uint64
 }
 
 func (l *sinkLog) open(partition int, confirmed func()) (Sink, error) {
@@ -209,11 +211,18 @@ func (s *fakeSink) Add(ctx context.Context, topic int, m *event.Output) (uint64,
 			part = i
 		}
 	}
-	s.log.out = append(s.log.out, published{topic: topic, partition: part, subject: strings.Clone(m.Subject), payload: string(m.Payload), headers: h})
+	s.log.out = append(s.log.out, published{topic: topic, partition: part, subject: strings.Clone(m.Subject), payload: string(m.Payload), headers: h, cause: m.Cause})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.added[topic]++
 	return s.added[topic], nil
+}
+
+func (s *fakeSink) Commit(_ context.Context, seq uint64) (uint64, error) {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.log.commits = append(s.log.commits, seq)
+	return 0, nil
 }
 
 func (s *fakeSink) Flush() error {

@@ -84,7 +84,7 @@ func (b *batch) reset(topics int) {
 }
 
 func newPartition(ctx context.Context, p *Pipeline, index int) (*partition, error) {
-	pt := &partition{p: p, index: index, queue: newQueue(), pos: make([]uint64, len(p.cfg.Outputs)+1)}
+	pt := &partition{p: p, index: index, queue: newQueue(), pos: make([]uint64, len(p.cfg.Outputs)+2)}
 	pt.last = make([][]byte, len(p.cfg.Outputs))
 	pt.sent = make([]sent, len(p.cfg.Outputs)+1)
 	sink, err := p.deps.Sink(index, pt.confirmed)
@@ -170,6 +170,9 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	} else if err != nil {
 		return err
 	}
+	if err := pt.commit(ctx, b.events[len(b.events)-1].Seq); err != nil {
+		return err
+	}
 	event.Failpoint(event.FailAdded)
 	copy(b.need, pt.pos)
 	pt.pendingMu.Lock()
@@ -177,6 +180,16 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	pt.pendingMu.Unlock()
 	pt.confirmed()
 	return err // nil, or errCut
+}
+
+// commit tells the sink that the events up to seq have caused nothing more.
+func (pt *partition) commit(ctx context.Context, seq uint64) error {
+	pos, err := pt.sink.Commit(ctx, seq)
+	if err != nil {
+		return fmt.Errorf("commit outputs: %w", err)
+	}
+	pt.pos[len(pt.pos)-1] = pos
+	return nil
 }
 
 // confirmed finishes, in order, the batches whose outputs are all stored. It is
@@ -280,6 +293,9 @@ func (pt *partition) closeStage(ctx context.Context, i int, publish bool) error 
 		return err
 	}
 	pt.recycle(b) // no event waits for these outputs; Close of the sink does
+	if err := pt.commit(ctx, 0); err != nil {
+		return err
+	}
 	return pt.sink.Flush()
 }
 

@@ -11,10 +11,11 @@ import (
 
 // Source delivers the events of one topic in sequence order.
 type Source interface {
-	// Fetch blocks until there is at least one event, appends what is at hand to
+	// Fetch blocks until there is something to tell, appends what is at hand to
 	// dst and returns it. It never asks the broker for more than room; a single
 	// event larger than room.Bytes still passes when nothing else is on its way.
-	// lag is how many more events the topic holds behind the last one returned.
+	// lag is how many more events the topic holds behind the last one returned;
+	// without an event it only says that this number has changed.
 	// A cancelled ctx loses no event. Called by one goroutine.
 	Fetch(ctx context.Context, dst []event.Event, room event.Room) (events []event.Event, lag uint64, err error)
 	// Ack acknowledges the event with that token and all before it. It does not
@@ -32,14 +33,21 @@ type Source interface {
 }
 
 // Sink publishes the outputs of one partition. Topics are numbered as in
-// Config.Outputs; the number after the last is the dead-letter topic. Add,
-// Check and Flush are called by one goroutine, Confirmed by any.
+// Config.Outputs; the number after the last is the dead-letter topic, and the one
+// after that stands for the positions that Commit returns. Add, Check, Commit and
+// Flush are called by one goroutine, Confirmed by any.
 type Sink interface {
 	// Add queues one output, copying what it keeps, and blocks while the
 	// topic's window is full. Positions count from 1 for each topic.
 	Add(ctx context.Context, topic int, m *event.Output) (pos uint64, err error)
 	// Check says why the topic can never store m, as Add would, or is nil.
 	Check(ctx context.Context, topic int, m *event.Output) error
+	// Commit says that everything that the partition's events up to seq have caused
+	// was added, also where that is nothing; seq is 0 after outputs that no event
+	// has caused. The outputs of one event come together and in the order of the
+	// events, each with its Cause. A position that is not 0 must be confirmed
+	// before the events are finished.
+	Commit(ctx context.Context, seq uint64) (pos uint64, err error)
 	// Flush has everything added so far confirmed as soon as the broker can.
 	Flush() error
 	// Confirmed is the highest position such that every output up to it is stored.

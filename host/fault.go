@@ -90,6 +90,9 @@ func callFault(err error, out *output, funcs int, refused bool, limit int64) *Fa
 	text = strings.TrimPrefix(text, "wasm error: ")
 	text = printable([]byte(strings.TrimSuffix(text, " (recovered by wazero)")))
 	if p := out.panicLine(); p != "" {
+		if place := panicPlace(out.last(maxTail)); place != "" {
+			p += "; at " + place
+		}
 		text = p + " (" + text + ")"
 	}
 	f := &Fault{Kind: abi.FaultTrap, Message: text, Err: err}

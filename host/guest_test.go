@@ -76,7 +76,7 @@ func TestGoGuest(t *testing.T) {
 	})
 	t.Run("panics with its Go stack, and goes on afresh", func(t *testing.T) {
 		i, res, err := run(t, goSpec(t, "panic"), 1)
-		wantFault(t, err, abi.FaultTrap, "panic: assignment to entry in nil map (unreachable)", "main.event", "main.go:", "wasm stack trace:")
+		wantFault(t, err, abi.FaultTrap, "panic: assignment to entry in nil map; at main.event (main.go:", "(unreachable)", "main.event", "wasm stack trace:")
 		if err := i.Process(t.Context(), abi.BatchHeader{}, nil, res); err != nil {
 			t.Error(err)
 		}

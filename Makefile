@@ -71,6 +71,10 @@ kills: ## Kill the real process KILLS (20) times under load; prints lost, out of
 takeovers: ## Freeze and cut off the owner TAKEOVERS (5) times each; prints take-over times and zombie writes
 	WASMILL_TAKEOVERS=$(or $(TAKEOVERS),5) $(GO) test -count=1 -timeout 30m -v -run 'TestAnOwnerThat' ./cmd/wasmill
 
+.PHONY: reloads
+reloads: ## Reload a plugin RELOADS (500) times under load; prints what was lost and the gaps
+	WASMILL_RELOADS=$(or $(RELOADS),500) $(GO) test -count=1 -timeout 60m -v -run '^TestReloadUnderLoad$$' ./runtime/engine
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each
 	@FUZZTIME=$(FUZZTIME) .ci/fuzz $(PKGS)

@@ -83,3 +83,30 @@ func TestTheLastFinishedEventIsAcknowledgedByItself(t *testing.T) {
 		}
 	})
 }
+
+// The clock may be set back while events are under way: those then carry times
+// to come. Nothing waits for that time, and no latency is negative.
+func TestAClockThatIsSetBackHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource(numbers(20)...)
+		for i := range src.events {
+			src.events[i].Time += time.Hour.Nanoseconds()
+		}
+		began := time.Now()
+		r := start(t, testConfig(), src, each(pass), func(d *Deps, _ *sinkLog) {
+			d.Listener.Done = func(_ string, _, _ int, oldest time.Duration) {
+				if oldest != 0 {
+					t.Errorf("an event from the future took %s", oldest)
+				}
+			}
+		})
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if src.ackedSeq() != 20 {
+			t.Errorf("%s later %d are acknowledged", time.Since(began), src.ackedSeq())
+		}
+		if err := r.drain(); err != nil {
+			t.Error(err)
+		}
+	})
+}

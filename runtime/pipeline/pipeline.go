@@ -265,7 +265,8 @@ func (p *Pipeline) finished(b *batch) {
 	unacked, unfinished := p.track.finish(b.slots)
 	oldest := time.Duration(0)
 	if len(b.events) > 0 {
-		oldest = time.Duration(time.Now().UnixNano() - b.events[0].Time)
+		// The clock of the topic may be ahead, or this one was set back.
+		oldest = max(time.Duration(time.Now().UnixNano()-b.events[0].Time), 0)
 	}
 	p.deps.Listener.Done(p.cfg.Name, len(b.events), b.bytes, oldest)
 	if unacked > 0 {

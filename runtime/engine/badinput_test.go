@@ -163,10 +163,10 @@ func TestWhateverAPluginAnswersOneEventIsRefusedAndTheOthersGoOn(t *testing.T) {
 		{"a header of the runtime's", emits(withHeader("Wasmill-Source", "in/1/0")), abi.FaultRefusedSubject, "is reserved"},
 		{"a line break in a header", emits(withHeader("A", "b\r\nNats-Rollup: all")), abi.FaultBadResponse, "header value has a byte that is not allowed"},
 		{"a header without a name", emits(withHeader("", "b")), abi.FaultBadResponse, "header key is empty"},
-		{"more headers than are stored", emits(withHeader("A", strings.Repeat("x", 1<<16))), abi.FaultRefusedSubject, "more than the 65535"},
+		{"more headers than are stored", emits(withHeader("A", strings.Repeat("x", 1<<16))), abi.FaultBadResponse, "too many bytes of headers"},
 		{"a line break in the key", emits(abi.Output{Key: []byte("a\nb")}), abi.FaultRefusedSubject, "line break"},
 		{"one bad output among good ones", emits(good, to("out.ok"), to("nowhere")), abi.FaultRefusedSubject, "not one of the topic's"},
-		{"one output that cannot be stored among good ones", emits(good, withHeader("A", strings.Repeat("x", 1<<16)), good), abi.FaultRefusedSubject, "more than the 65535"},
+		{"one output that cannot be stored among good ones", emits(good, withHeader("A", strings.Repeat("x", 1<<16)), good), abi.FaultBadResponse, "too many bytes of headers"},
 	}
 	for i, c := range cases {
 		r.send("in.puppet.bad", c.payload)

@@ -44,7 +44,7 @@ func newCluster(t *testing.T) []*rig {
 		t.Fatal(err)
 	}
 	for _, r := range rigs {
-		r.nc, r.js = nc, js
+		r.nc, r.js, r.replicas = nc, js, 3
 	}
 	return rigs
 }
@@ -85,7 +85,7 @@ func TestCluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var pending []event.Event
-	stepDown := []string{"STREAM.LEADER.STEPDOWN.out", "CONSUMER.LEADER.STEPDOWN.in.wasmill-p", "STREAM.LEADER.STEPDOWN.in", "STREAM.LEADER.STEPDOWN.out"}
+	stepDown := []string{"STREAM.LEADER.STEPDOWN.out", "CONSUMER.LEADER.STEPDOWN.in.wasmill-p", "STREAM.LEADER.STEPDOWN.in", "STREAM.LEADER.STEPDOWN." + stateStream}
 	next := n / 5
 	for got := 0; got < n; {
 		events, lag, err := src.Fetch(ctx, nil, event.Room{Events: 500, Bytes: 1 << 20})
@@ -128,6 +128,10 @@ func TestCluster(t *testing.T) {
 	if snk.Confirmed(0) != n {
 		t.Errorf("%d confirmed", snk.Confirmed(0))
 	}
+	if err := src.Ack(pending[len(pending)-1].Ack); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the position is stored", func() bool { return src.Durable() == n })
 	got := r.payloads(t, "out")
 	t.Logf("%d stored twice", len(got)-n)
 	sameOrder(t, firsts(got), numbers(n))

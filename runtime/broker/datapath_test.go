@@ -22,11 +22,13 @@ type rig struct {
 	opts *server.Options
 	nc   *nats.Conn // for the test's own requests
 	js   jetstream.JetStream
+
+	replicas int // of the state stream; 0 is 1
 }
 
 // state is the state store of one process.
 func (r *rig) state(tb testing.TB, owner string) *stateStore {
-	return &stateStore{nc: r.nc, js: r.js, owner: owner, replicas: 1, maxBytes: -1, log: slog.New(slog.NewTextHandler(tb.Output(), nil))}
+	return &stateStore{nc: r.nc, js: r.js, owner: owner, replicas: max(r.replicas, 1), maxBytes: -1, log: slog.New(slog.NewTextHandler(tb.Output(), nil))}
 }
 
 func newRig(tb testing.TB, change func(*server.Options)) *rig {

@@ -49,7 +49,7 @@ func (s *stateStore) setPosition(ctx context.Context, pipeline, topic string, fr
 
 // hasPosition reports whether there is a record, of whatever kind.
 func (s *stateStore) hasPosition(ctx context.Context, pipeline, topic string) (bool, error) {
-	_, _, err := s.get(ctx, stateSubject(pipeline, topic, kindPosition))
+	_, _, err := s.get(ctx, positionSubject(pipeline, topic))
 	if errors.Is(err, ErrNotFound) || errors.Is(err, errNoState) {
 		return false, nil
 	}
@@ -60,7 +60,7 @@ func (s *stateStore) takeRecord(ctx context.Context, c claimConfig) (positionRec
 	if err := s.ensure(ctx); err != nil {
 		return positionRecord{}, 0, err
 	}
-	subject := stateSubject(c.pipeline, c.topic, kindPosition)
+	subject := positionSubject(c.pipeline, c.topic)
 	var busy error
 	for range claimTries {
 		have, revision, err := s.readPosition(ctx, subject)

@@ -118,7 +118,7 @@ func TestClaim(t *testing.T) {
 		if err := r.state(t, "x").ensure(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.js.Publish(t.Context(), stateSubject("p", "in", kindPosition), []byte(doc)); err != nil {
+		if _, err := r.js.Publish(t.Context(), positionSubject("p", "in"), []byte(doc)); err != nil {
 			t.Fatal(err)
 		}
 	}

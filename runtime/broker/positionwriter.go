@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	kindPosition = "position"
 	// positionTimeout bounds one request about a record.
 	positionTimeout = 5 * time.Second
 	// positionRetry is the pause after a failed write; it doubles up to positionLastRetry.
@@ -46,7 +45,7 @@ type position struct {
 
 func newPosition(s *stateStore, pipeline string, rec positionRecord, revision uint64, moved func()) *position {
 	p := &position{
-		state: s, pipeline: pipeline, subject: stateSubject(pipeline, rec.Topic, kindPosition), moved: moved,
+		state: s, pipeline: pipeline, subject: positionSubject(pipeline, rec.Topic), moved: moved,
 		kick: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	p.life, p.end = context.WithCancel(context.Background())

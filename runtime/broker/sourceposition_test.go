@@ -43,7 +43,7 @@ func TestSourceStartsBehindItsPosition(t *testing.T) {
 	}
 	damage := func(t *testing.T, r *rig, doc string) {
 		t.Helper()
-		if _, err := r.js.Publish(t.Context(), stateSubject("p", "in", kindPosition), []byte(doc)); err != nil {
+		if _, err := r.js.Publish(t.Context(), positionSubject("p", "in"), []byte(doc)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -44,9 +44,9 @@ var errRevision = errors.New("the record has been written by somebody else")
 // errNoState says that the state stream is not there.
 var errNoState = fmt.Errorf("stream %s is gone", stateStream)
 
-// stateSubject is where a record about a pipeline's place in a topic lives.
-func stateSubject(pipeline, topic, kind string) string {
-	return statePrefix + pipeline + "." + topic + "." + kind
+// positionSubject is where the record of a pipeline's place in a topic lives.
+func positionSubject(pipeline, topic string) string {
+	return statePrefix + pipeline + "." + topic + ".position"
 }
 
 // ensure makes the state stream, or brings it up to date. On a cluster it wants

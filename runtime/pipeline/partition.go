@@ -170,8 +170,10 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	} else if err != nil {
 		return err
 	}
-	if err := pt.commit(ctx, b.events[len(b.events)-1].Seq); err != nil {
-		return err
+	if n := len(b.events); n > 0 { // a cut may have left none
+		if err := pt.commit(ctx, b.events[n-1].Seq); err != nil {
+			return err
+		}
 	}
 	event.Failpoint(event.FailAdded)
 	copy(b.need, pt.pos)

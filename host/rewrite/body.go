@@ -42,6 +42,9 @@ type loop struct {
 	weight int32 // of its body, without inner loops
 	calls  bool  // also in inner loops
 	params bool  // it takes values from the stack
+	simple bool  // it has no loops, bulk operations or br_tables inside
+	copies int   // of its body that make an iteration; 1 = it is not unrolled
+	tail   int   // its loopEnd in changes
 }
 
 // label is an open block.
@@ -80,13 +83,17 @@ func (w *walk) look(r *rewriter, i int) {
 		case classBlock:
 			w.labels = append(w.labels, label{loop: -1, wrapped: wrapped})
 		case classLoop:
-			l := loop{parent: in, params: r.params(d.Block())}
+			l := loop{parent: in, params: r.params(d.Block()), simple: true, copies: 1}
+			if in >= 0 {
+				w.loops[in].simple = false
+			}
 			if !l.params {
 				wrapped++
 			}
 			if len(w.loops) == 0 {
 				w.lead = w.straight
 			}
+			l.tail = len(w.changes)
 			in = int32(len(w.loops))
 			w.loops = append(w.loops, l)
 			w.labels = append(w.labels, label{in, wrapped})
@@ -95,6 +102,7 @@ func (w *walk) look(r *rewriter, i int) {
 			last := len(w.labels) - 1
 			if l := w.labels[last].loop; l >= 0 {
 				if !w.loops[l].params {
+					w.unroll(&w.loops[l], d.At)
 					w.changes = append(w.changes, change{kind: loopEnd, at: d.At, end: d.End, loop: l})
 					wrapped--
 				}
@@ -102,10 +110,16 @@ func (w *walk) look(r *rewriter, i int) {
 			}
 			w.labels = w.labels[:last]
 		case classBranch:
+			if in >= 0 && d.Op == inspect.OpBrTable {
+				w.loops[in].simple = false
+			}
 			if wrapped > 0 {
 				w.branch(&d, wrapped)
 			}
 		case classBulk:
+			if in >= 0 {
+				w.loops[in].simple = false
+			}
 			c := change{kind: through, at: d.At, end: d.At}
 			var f uint32
 			if f, c.x = r.helpers.bulk(&d); f != 0 {
@@ -116,6 +130,22 @@ func (w *walk) look(r *rewriter, i int) {
 		}
 		w.straight = w.straight && t.class == classBulk
 	}
+}
+
+// unroll decides whether the loop that ends at an offset is so short that a check
+// in each iteration would cost more than the loop itself: then an iteration
+// becomes several, with one check. l.tail still is the change at its head.
+func (w *walk) unroll(l *loop, end int) {
+	const (
+		short  = 32 // bytes of code
+		copies = 4
+	)
+	head := &w.changes[l.tail]
+	if l.simple && !l.calls && end-head.end <= short && l.weight <= maxWeight/copies {
+		l.copies = copies
+		l.weight *= copies
+	}
+	l.tail = len(w.changes)
 }
 
 // branch notes where the labels of a branch have moved to: each loop that is

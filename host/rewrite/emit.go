@@ -30,6 +30,9 @@ func (r *rewriter) body(i int) {
 		e.out = append(e.out, r.m.Bytes[at:c.at]...)
 		e.change(c)
 		at = c.end
+		if c.kind == loopHead {
+			e.unrolled(i)
+		}
 	}
 	e.out = append(e.out, r.m.Bytes[at:b.End]...)
 	r.code = sized(r.code, e.out)
@@ -83,6 +86,31 @@ func (e *emitter) change(c *change) {
 		}
 	case instead, through:
 		e.out = index(e.out, opCall, c.x)
+	}
+}
+
+// unrolled writes the copies of a loop's body that stand in front of the last
+// one, each in a block of its own: what goes on with the loop goes on behind the
+// block, and what reaches the end of the body leaves.
+//
+//	block
+//	  …
+//	  br $exit
+//	end
+func (e *emitter) unrolled(head int) {
+	const exit = 4
+	changes := e.walk.changes
+	l := &e.walk.loops[changes[head].loop]
+	for range l.copies - 1 {
+		e.out = append(e.out, opBlock, typeVoid)
+		at := changes[head].end
+		for _, c := range changes[head+1 : l.tail] { // branches out of the loop
+			e.out = append(e.out, e.m.Bytes[at:c.at]...)
+			e.out = index(e.out, c.op, c.x+1)
+			at = c.end
+		}
+		e.out = append(e.out, e.m.Bytes[at:changes[l.tail].at]...)
+		e.out = append(index(e.out, opBr, exit), opEnd)
 	}
 }
 

@@ -167,6 +167,10 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	pt.reportPublished()
 	if errors.Is(err, errCut) {
 		b.cut(r.reached + 1) // all complete: the order is kept (A2)
+		if len(b.events) == 0 {
+			pt.recycle(b)
+			return err
+		}
 	} else if err != nil {
 		return err
 	}

@@ -20,14 +20,14 @@ func TestThroughputMeasuresEveryLoop(t *testing.T) {
 			t.Errorf("%s: %.0f events/s\n%s", v.Name, v.EventsPerSec, out.String())
 		}
 	}
-	if len(r.Throughput) != 5 || len(r.Ratios) != 3 {
+	if len(r.Throughput) != 7 || len(r.Ratios) != 4 {
 		t.Errorf("%d loops, %d ratios", len(r.Throughput), len(r.Ratios))
 	}
 }
 
 // The benchmark for benchstat and profiles: go test -bench Loop ./runtime/bench.
 func BenchmarkLoop(b *testing.B) {
-	for _, name := range []string{baselineLoop, nativeLoop, passPlugin, nativeFilter, filterPlugin} {
+	for _, name := range []string{baselineLoop, nativeLoop, passPlugin, nativeFilter, filterPlugin, atomicLoop, exactPlugin} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				r, err := Run(b.Context(), Options{Events: 200_000, Rounds: 1, Throughput: true, Only: []string{name}, Modules: builtin.Modules(), Progress: os.Stderr})

@@ -25,12 +25,15 @@ const (
 	passPlugin   = "pass-through plugin (Go)"
 	nativeFilter = "native JSON filter"
 	filterPlugin = "JSON filter plugin (Go)"
+	atomicLoop   = "NATS clients, atomic batches"
+	exactPlugin  = "pass-through, exactly once"
 )
 
 var wanted = []Ratio{
 	{Name: "native loop / best loop with the NATS clients", Of: nativeLoop, To: baselineLoop, Goal: 0.9},
 	{Name: "pass-through plugin / native loop", Of: passPlugin, To: nativeLoop, Goal: 0.9},
 	{Name: "JSON filter plugin / native JSON filter", Of: filterPlugin, To: nativeFilter, Goal: 0.5},
+	{Name: "pass-through plugin exactly once / atomic batches of 500", Of: exactPlugin, To: atomicLoop, Goal: 0.85},
 }
 
 // loop runs one variant over the topic "in" until every event is acknowledged.
@@ -156,10 +159,12 @@ func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *h
 		loop loop
 	}{
 		{baselineLoop, func(ctx context.Context, id string) error { return runBaseline(ctx, b, id, o.Events) }},
-		{nativeLoop, ours(b, o.Events, native(passNative))},
-		{passPlugin, ours(b, o.Events, pass)},
-		{nativeFilter, ours(b, o.Events, native(filterNative))},
-		{filterPlugin, ours(b, o.Events, filter)},
+		{nativeLoop, ours(b, o.Events, false, native(passNative))},
+		{passPlugin, ours(b, o.Events, false, pass)},
+		{nativeFilter, ours(b, o.Events, false, native(filterNative))},
+		{filterPlugin, ours(b, o.Events, false, filter)},
+		{atomicLoop, func(ctx context.Context, id string) error { return runAtomic(ctx, b, id, o.Events) }},
+		{exactPlugin, ours(b, o.Events, true, pass)},
 	}
 	loops := map[string]loop{}
 	for _, v := range all {
@@ -203,10 +208,10 @@ func filterNative(events []abi.Event, res *abi.Result) {
 }
 
 // ours is the product's pipeline from topic "in" to topic "out".
-func ours(b *broker.Broker, events int, processor func() (pipeline.Processor, error)) loop {
+func ours(b *broker.Broker, events int, exactly bool, processor func() (pipeline.Processor, error)) loop {
 	return func(ctx context.Context, id string) (err error) {
 		room := event.Room{Events: 4096, Bytes: 16 << 20}
-		src, err := b.OpenSource(ctx, broker.SourceConfig{Pipeline: id, Topic: "in", Start: "all", Prefetch: room})
+		src, sink, err := openData(ctx, b, id, exactly, room)
 		if err != nil {
 			return err
 		}
@@ -229,10 +234,8 @@ func ours(b *broker.Broker, events int, processor func() (pipeline.Processor, er
 			OnFailure:   "halt",
 			Room:        room,
 		}, pipeline.Deps{
-			Source: src,
-			Sink: func(partition int, confirmed func()) (pipeline.Sink, error) {
-				return b.OpenSink(ctx, broker.SinkConfig{Pipeline: id, Partition: partition, Topics: []string{"out", "dead-letters"}, Window: room}, confirmed)
-			},
+			Source:    src,
+			Sink:      sink,
 			Processor: func(int, int) (pipeline.Processor, error) { return processor() },
 			Shares:    []*pipeline.Share{pipeline.NewBudget(room.Events, int64(room.Bytes), 0).Share("bench")},
 			Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration) {
@@ -252,6 +255,22 @@ func ours(b *broker.Broker, events int, processor func() (pipeline.Processor, er
 		}
 		return ctx.Err()
 	}
+}
+
+// openData opens the source and the sinks of a pipeline, as the engine does.
+func openData(ctx context.Context, b *broker.Broker, id string, exactly bool, room event.Room) (pipeline.Source, func(int, func()) (pipeline.Sink, error), error) {
+	from := broker.SourceConfig{Pipeline: id, Topic: "in", Start: "all", Prefetch: room}
+	topics := []string{"out", "dead-letters"}
+	if !exactly {
+		src, err := b.OpenSource(ctx, from)
+		return src, func(partition int, confirmed func()) (pipeline.Sink, error) {
+			return b.OpenSink(ctx, broker.SinkConfig{Pipeline: id, Partition: partition, Topics: topics, Window: room}, confirmed)
+		}, err
+	}
+	src, err := b.OpenExact(ctx, from, broker.ExactConfig{Pipeline: id, Topic: "in", Partitions: 1, Outputs: topics, Home: "out", Window: room})
+	return src, func(partition int, confirmed func()) (pipeline.Sink, error) {
+		return src.OpenSink(partition, confirmed)
+	}, err
 }
 
 // fill publishes the events that every variant reads.

@@ -11,7 +11,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A server that is shut down within an atomic batch leaves the store behind in
+	// which the batch was staged.
+	const store = "github.com/nats-io/nats-server/v2/server."
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction(store+"(*fileStore).flushStreamStateLoop"), goleak.IgnoreAnyFunction(store+"(*msgBlock).flushLoop"))
+}
 
 // logTo writes a broker's log to the test's.
 func logTo(t *testing.T) *slog.Logger {

@@ -12,7 +12,7 @@ import (
 // is about to remove it.
 func lockShared(f *os.File) error {
 	for {
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != unix.EINTR { //nolint:errorlint // an Errno, from the call itself
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != unix.EINTR {
 			return err
 		}
 	}

@@ -75,7 +75,10 @@ func openStore(dir string, most int64) (*store, error) {
 	}
 	s := &store{dir: dir, most: most}
 	s.sweep()
-	return s, s.probe()
+	if err := s.probe(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // probe compiles the linker, which every runtime needs, and keeps it. wazero
@@ -166,7 +169,8 @@ func (s *store) acquire(digest string) (*os.File, error) {
 		return nil, errors.Join(ignoreGone(err), ignoreGone(os.Remove(path)))
 	}
 	now := time.Now()
-	return f, ignoreGone(os.Chtimes(f.Name(), now, now)) // used last
+	_ = os.Chtimes(f.Name(), now, now) // it was used last; no harm if that cannot be written down
+	return f, nil
 }
 
 func (s *store) hold(e entry) (*os.File, error) {
@@ -179,9 +183,8 @@ func (s *store) hold(e entry) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	sum := sha256.New()
-	n, err := io.Copy(sum, f)
-	if err == nil && n == e.Size && hex.EncodeToString(sum.Sum(nil)) == e.SHA256 && samePath(f, path) {
+	found, err := digestOf(f)
+	if err == nil && found == e && samePath(f, path) {
 		return f, nil
 	}
 	f.Close()
@@ -189,6 +192,22 @@ func (s *store) hold(e entry) (*os.File, error) {
 		err = os.Remove(path)
 	}
 	return nil, err
+}
+
+// describe returns what the index has to say of an entry.
+func describe(path string) (entry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return entry{}, err
+	}
+	defer f.Close()
+	return digestOf(f)
+}
+
+func digestOf(f *os.File) (entry, error) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, f)
+	return entry{Key: filepath.Base(f.Name()), Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, err
 }
 
 // samePath says whether the file is still what lies at path: it may have been
@@ -208,12 +227,10 @@ func (s *store) add(digest, work string) error {
 	if err != nil {
 		return err
 	}
-	b, err := os.ReadFile(made)
+	e, err := describe(made)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(b)
-	e := entry{Key: filepath.Base(made), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}
 	if err := os.Rename(made, filepath.Join(s.entries, e.Key)); err != nil {
 		return err
 	}

@@ -15,11 +15,10 @@ import (
 	"github.com/wasmill/wasmill/host/inspect"
 )
 
-// What a worker may use. It is one more process on a machine that has something
-// else to do.
+// What a worker may use, beside workerCPU. It is one more process on a machine
+// that has something else to do.
 const (
-	workerCPU    = 30 * time.Second // of processor time
-	workerWall   = 10 * time.Minute // it has the lowest priority, and may wait
+	workerWall   = 10 * time.Minute // it gives way to others, and may have to wait
 	workerMemory = 320 << 20        // bytes that its runtime holds
 	workerFile   = 256 << 20        // bytes of its result
 	workerSays   = 4 << 10          // bytes of what it writes to its standard error

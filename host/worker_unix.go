@@ -14,10 +14,13 @@ import (
 // it decides when it ends.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// limitProcess sets what limits the system knows, and the lowest priority.
-// They back guardWorker, which is more exact: so none of them is worth failing.
+// workerNice lets the data path go first, and still has a worker finish on a
+// machine that is busy all the time: at the lowest priority it may never.
+const workerNice = 5
+
+// limitProcess sets what limits the system knows, and a lower priority. They
+// back guardWorker, which is more exact: so none of them is worth failing.
 func limitProcess(l workerLimits) {
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
 	seconds := uint64(l.cpu / time.Second)
 	limit(unix.RLIMIT_CPU, seconds+2)
 	limit(unix.RLIMIT_CORE, 0)
@@ -25,6 +28,7 @@ func limitProcess(l workerLimits) {
 	// The data of a process has what it may write to, with Go's reserve of 64 MiB
 	// at a time and the machine code, which Go's runtime does not count.
 	if !raceDetector {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, workerNice)
 		limit(unix.RLIMIT_DATA, 2*l.memory)
 	}
 }

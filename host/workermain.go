@@ -61,8 +61,7 @@ func compileNowhere(ctx context.Context, binary []byte) error {
 // guardWorker ends the process when it holds too much memory or has used too
 // much time. The system's own limits are behind it; this one says which it was.
 func guardWorker(stop <-chan struct{}, memory uint64, cpu time.Duration) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
+	tick := time.NewTicker(5 * time.Millisecond) // it lives as long as the process
 	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	for {
 		select {

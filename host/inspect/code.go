@@ -111,7 +111,7 @@ func (p *parser) instructions(r *reader, b *Body, t FuncType) {
 
 // control counts blocks, branches and calls. It returns whether one is over its cap.
 func (p *parser) control(r *reader, d *Decoder, f *function) bool {
-	values := uint64(0)
+	var values uint64
 	switch d.Op {
 	case OpBlock, OpLoop, OpIf:
 		in, out := p.arity(d.Block())
@@ -151,6 +151,9 @@ func (p *parser) control(r *reader, d *Decoder, f *function) bool {
 		return false
 	}
 	f.values += values
+	if f.blocks <= uint64(p.caps.Blocks) && f.values <= uint64(p.caps.Values) {
+		return false
+	}
 	return r.over(capBlocks, d.At, f.blocks, p.caps.Blocks) || r.over(capValues, d.At, f.values, p.caps.Values)
 }
 

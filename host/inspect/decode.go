@@ -98,9 +98,9 @@ func (d *Decoder) finish() bool {
 	switch {
 	case d.err != nil:
 	case !d.end:
-		d.fail(Malformed, d.p, "the code ends without its end")
+		d.fail(d.p, "the code ends without its end")
 	case d.p < len(d.b):
-		d.fail(Malformed, d.p, "there is code behind the end of the function")
+		d.fail(d.p, "there is code behind the end of the function")
 	}
 	return false
 }
@@ -127,7 +127,7 @@ func (d *Decoder) immediates(f form) {
 		d.depth++
 	case formElse:
 		if d.depth == 0 {
-			d.fail(Malformed, d.At, "an else outside of an if")
+			d.fail(d.At, "an else outside of an if")
 			return
 		}
 		d.Depth--
@@ -144,7 +144,7 @@ func (d *Decoder) immediates(f form) {
 		d.table()
 	case formTypes:
 		if n := d.u32(); n != 1 {
-			d.fail(Malformed, d.At, fmt.Sprintf("a select of %d types", n))
+			d.fail(d.At, fmt.Sprintf("a select of %d types", n))
 			return
 		}
 		d.X = uint32(d.valueType())
@@ -172,14 +172,14 @@ func (d *Decoder) immediates(f form) {
 			d.X = uint32(t)
 			return
 		}
-		d.fail(Malformed, d.At, "a null of a type that is no reference")
+		d.fail(d.At, "a null of a type that is no reference")
 	case formRefused:
 		d.refuse()
 	}
 }
 
-func (d *Decoder) fail(k Kind, at int, message string) {
-	d.set(&Error{Kind: k, Index: -1, Offset: at, Message: message})
+func (d *Decoder) fail(at int, message string) {
+	d.set(&Error{Kind: Malformed, Index: -1, Offset: at, Message: message})
 }
 
 func (d *Decoder) set(e *Error) {
@@ -199,7 +199,7 @@ func (d *Decoder) refuse() {
 		d.set(unsupported(d.At, fmt.Sprintf("the instruction %s", Op(op)), p))
 		return
 	}
-	d.fail(Malformed, d.At, fmt.Sprintf("there is no instruction %s", d.Op))
+	d.fail(d.At, fmt.Sprintf("there is no instruction %s", d.Op))
 }
 
 func (d *Decoder) u32() uint32 {
@@ -209,7 +209,7 @@ func (d *Decoder) u32() uint32 {
 	}
 	v, n := uleb32(d.b[d.p:])
 	if n == 0 {
-		d.fail(Malformed, d.At, "the instruction ends early, or a number in it is too large")
+		d.fail(d.At, "the instruction ends early, or a number in it is too large")
 		return 0
 	}
 	d.p += n
@@ -218,7 +218,7 @@ func (d *Decoder) u32() uint32 {
 
 func (d *Decoder) skip(n int) {
 	if len(d.b)-d.p < n {
-		d.fail(Malformed, d.At, "the instruction ends early")
+		d.fail(d.At, "the instruction ends early")
 		return
 	}
 	d.p += n
@@ -231,7 +231,7 @@ func (d *Decoder) skipNumber(bits uint) {
 	}
 	_, n := sleb(d.b[d.p:], bits)
 	if n == 0 {
-		d.fail(Malformed, d.At, "the constant ends early, or is too large")
+		d.fail(d.At, "the constant ends early, or is too large")
 		return
 	}
 	d.p += n
@@ -245,7 +245,7 @@ func (d *Decoder) zero() {
 		return
 	}
 	if d.p >= len(d.b) {
-		d.fail(Malformed, d.At, "the instruction ends early")
+		d.fail(d.At, "the instruction ends early")
 		return
 	}
 	d.set(unsupported(d.At, fmt.Sprintf("the instruction %s on a memory other than 0", d.Op), multiMemory))
@@ -256,7 +256,7 @@ func (d *Decoder) memory() {
 	d.X = d.u32()
 	if d.X >= 32 && d.err == nil {
 		if d.X&^0x3f == 0 {
-			d.fail(Malformed, d.At, fmt.Sprintf("an alignment of 2^%d", d.X))
+			d.fail(d.At, fmt.Sprintf("an alignment of 2^%d", d.X))
 		} else {
 			d.set(unsupported(d.At, "a load or store that names its memory", multiMemory))
 		}
@@ -277,7 +277,7 @@ func (d *Decoder) memory() {
 // byte for what needs no type.
 func (d *Decoder) block() {
 	if d.p >= len(d.b) {
-		d.fail(Malformed, d.At, "the instruction ends early")
+		d.fail(d.At, "the instruction ends early")
 		return
 	}
 	switch c := d.b[d.p]; {
@@ -293,7 +293,7 @@ func (d *Decoder) block() {
 		v, n := uleb32(d.b[d.p:])
 		// A positive number of 33 bits: the sign is bit 6 of the last byte.
 		if n == 0 || n < maxLeb32 && d.b[d.p+n-1]&0x40 != 0 || v > 1<<31-1 {
-			d.fail(Malformed, d.At, "a block type that is neither a type index nor a value type")
+			d.fail(d.At, "a block type that is neither a type index nor a value type")
 			return
 		}
 		d.X = v
@@ -303,7 +303,7 @@ func (d *Decoder) block() {
 
 func (d *Decoder) valueType() ValueType {
 	if d.p >= len(d.b) {
-		d.fail(Malformed, d.At, "the instruction ends early")
+		d.fail(d.At, "the instruction ends early")
 		return 0
 	}
 	c := d.b[d.p]
@@ -328,13 +328,13 @@ func (d *Decoder) refuseType(c byte) {
 		d.set(unsupported(d.At, "a null of a function type", functionReferences))
 		return
 	}
-	d.fail(Malformed, d.At, fmt.Sprintf("there is no value type 0x%02x", c))
+	d.fail(d.At, fmt.Sprintf("there is no value type 0x%02x", c))
 }
 
 func (d *Decoder) table() {
 	n := d.u32()
 	if uint64(n) >= uint64(len(d.b)-d.p) && d.err == nil {
-		d.fail(Malformed, d.At, fmt.Sprintf("%d labels in %d bytes", n, len(d.b)-d.p))
+		d.fail(d.At, fmt.Sprintf("%d labels in %d bytes", n, len(d.b)-d.p))
 		return
 	}
 	d.X = n
@@ -356,7 +356,7 @@ func (d *Decoder) misc() form {
 	if p := miscProposal(sub); p != noProposal {
 		d.set(unsupported(d.At, fmt.Sprintf("the instruction 0xfc 0x%02x", sub), p))
 	} else {
-		d.fail(Malformed, d.At, fmt.Sprintf("there is no instruction 0xfc %#x", sub))
+		d.fail(d.At, fmt.Sprintf("there is no instruction 0xfc %#x", sub))
 	}
 	return formNone
 }
@@ -378,7 +378,7 @@ func (d *Decoder) vector() form {
 		d.vectorRefused(sub, p)
 		return formNone
 	case d.p-at > 2 || d.p-at == 2 && sub < 0x80:
-		d.fail(Malformed, d.At, "the opcode of a vector instruction is longer than it must be")
+		d.fail(d.At, "the opcode of a vector instruction is longer than it must be")
 		return formNone
 	}
 	d.Op = prefixVector | Op(sub)
@@ -394,5 +394,5 @@ func (d *Decoder) vectorRefused(sub uint32, p proposal) {
 		d.set(unsupported(d.At, fmt.Sprintf("the instruction 0xfd %#x", sub), p))
 		return
 	}
-	d.fail(Malformed, d.At, fmt.Sprintf("there is no instruction 0xfd %#x", sub))
+	d.fail(d.At, fmt.Sprintf("there is no instruction 0xfd %#x", sub))
 }

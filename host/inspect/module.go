@@ -4,8 +4,8 @@ import (
 	"bytes"
 )
 
-// Module is what Parse found. All byte slices are views of Bytes, all offsets
-// offsets in it. In index spaces the imported entries come first.
+// Module is what Parse found. All byte slices are views of Bytes, every offset
+// is one in it. In index spaces the imported entries come first.
 type Module struct {
 	Bytes     []byte
 	Sections  []Section // in the module's order

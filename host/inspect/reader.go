@@ -67,17 +67,6 @@ func (r *reader) badNumber(at int) {
 	r.malformed(at, "a number is too large")
 }
 
-// u64 reads an unsigned LEB128 number of at most 64 bits.
-func (r *reader) u64() uint64 {
-	v, n := uleb64(r.b[r.p:])
-	if n == 0 {
-		r.badNumber(r.p)
-		return 0
-	}
-	r.p += n
-	return v
-}
-
 // count reads how many entries follow. Each takes at least size bytes, which
 // bounds what a caller may allocate for them.
 func (r *reader) count(size int) int {

@@ -221,7 +221,7 @@ func (p *parser) exports(r *reader) {
 		if r.err != nil {
 			return
 		}
-		space := 0
+		var space int
 		switch e.Kind {
 		case ExternFunc:
 			space = len(p.Funcs)

@@ -121,7 +121,7 @@ func ownFrames(trace string, funcs int) string {
 		if strings.HasPrefix(frame, rewrite.Prefix) {
 			continue
 		}
-		if n, ok := strings.CutPrefix(frame, ".$"); ok {
+		if _, n, ok := strings.Cut(frame, ".$"); ok { // "module.$7(i32)"
 			if i, err := strconv.Atoi(n[:max(0, strings.IndexByte(n, '('))]); err == nil && i >= funcs {
 				continue
 			}

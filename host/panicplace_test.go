@@ -23,3 +23,12 @@ func TestPanicPlace(t *testing.T) {
 		})
 	}
 }
+
+// The frames of what rewriting added are no concern of a plugin's author.
+func TestOwnFrames(t *testing.T) {
+	const trace = "\n\twasmill:host.tick() i64\n\t.$7(i32)\n\tmod.$8(i32) i32\n\tmod.$6(i32)\n\tmain.process(i32) i32\n\t.wasmill_process(i32,i32) i64"
+	const want = "\n\tmod.$6(i32)\n\tmain.process(i32) i32\n\t.wasmill_process(i32,i32) i64"
+	if got := ownFrames(trace, 7); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

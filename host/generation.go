@@ -85,7 +85,7 @@ func (gen *Generation) closeIfIdle(ctx context.Context) error {
 		return nil
 	}
 	gen.host.forget(gen)
-	if err := gen.compiled.close(ctx); err != nil {
+	if err := gen.close(ctx); err != nil {
 		return fmt.Errorf("close plugin %q: %w", gen.spec.Name, err)
 	}
 	return nil

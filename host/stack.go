@@ -27,8 +27,7 @@ const (
 // nativeStack is the stack of one guest. All its exports share it: they are
 // called one at a time.
 type nativeStack struct {
-	b      []byte // stackCeiling bytes, of which only the last are accessible
-	fields *stackFields
+	b []byte // stackCeiling bytes, of which only the last are accessible
 }
 
 // stackFields are the offsets in a wazevo.callEngine.

@@ -39,13 +39,13 @@
 //	      loop                      ;; the module's own
 //	        (charge) (br_if $empty (below zero))
 //	        …
-//	      end
+//	      end                       ;; of the loop
 //	      br $exit
-//	    end
+//	    end                         ;; of $empty
 //	    (refill)
 //	    br $again
-//	  end
-//	end
+//	  end                           ;; of $again
+//	end                             ;; of $exit
 //
 // rather than getting an if at its header, because the compiler lays blocks out
 // in this order: with an if, each iteration would jump over the refill. A loop of

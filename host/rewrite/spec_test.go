@@ -66,13 +66,13 @@ func TestSpecification(t *testing.T) {
 				t.Logf("specification %s %s: %d of %d passed, %d ticks", version, m.name, s.passed, s.total, s.ticks)
 				if !m.rewrite {
 					plain = s.passed
-					if s.total < 18_000 || s.passed < s.total-30 {
+					if s.total < 18_000 && !raceEnabled || s.passed < s.total-30 {
 						t.Errorf("%d of %d pass without rewriting; is this the suite?", s.passed, s.total)
 					}
 				} else if s.passed != plain {
 					t.Errorf("%d pass rewritten, %d plain", s.passed, plain)
 				}
-				if m.eager && s.ticks < 10_000 {
+				if m.eager && s.ticks < 1000 {
 					t.Errorf("there were only %d ticks", s.ticks)
 				}
 			})
@@ -117,12 +117,15 @@ type action struct {
 }
 
 func (s *suite) run(t *testing.T, version string) {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.dir, version, "testdata", "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no suite: %v", err)
 	}
-	for _, file := range files {
-		s.file(t, file)
+	for i, file := range files {
+		if !raceEnabled || i%8 == 0 {
+			s.file(t, file)
+		}
 	}
 	for _, f := range s.failures {
 		t.Log(f)
@@ -130,6 +133,7 @@ func (s *suite) run(t *testing.T, version string) {
 }
 
 func (s *suite) file(t *testing.T, path string) {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +200,7 @@ func (s *suite) command(ctx context.Context, dir string, c *command, as string) 
 		_, err := s.instantiate(ctx, filepath.Join(dir, c.Filename), as)
 		// wazero keeps such a module alive, for the functions it put into tables.
 		if lenient := c.Type == "assert_uninstantiable" && c.Text == "out of bounds table access"; lenient != (err == nil) {
-			return fmt.Errorf("instantiating gave %v", err)
+			return fmt.Errorf("instantiating gave: %w", err)
 		}
 		return nil
 	case "assert_return", "action":
@@ -209,7 +213,7 @@ func (s *suite) command(ctx context.Context, dir string, c *command, as string) 
 		_, _, err := s.act(ctx, &c.Action)
 		want := trapText(c)
 		if err == nil || !strings.Contains(err.Error(), want) {
-			return fmt.Errorf("it gave %v, want %q", err, want)
+			return fmt.Errorf("it did not say %q: %w", want, err)
 		}
 		return nil
 	}
@@ -288,11 +292,10 @@ func trapText(c *command) string {
 	if c.Type == "assert_exhaustion" {
 		return "stack overflow"
 	}
-	switch {
-	case c.Text == "out of bounds memory access", c.Text == "integer overflow", c.Text == "unreachable",
-		c.Text == "invalid conversion to integer", c.Text == "integer divide by zero":
+	switch c.Text {
+	case "out of bounds memory access", "integer overflow", "unreachable", "invalid conversion to integer", "integer divide by zero":
 		return c.Text
-	case c.Text == "indirect call", c.Text == "indirect call type mismatch":
+	case "indirect call", "indirect call type mismatch":
 		return "indirect call type mismatch"
 	}
 	return "invalid table access" // undefined and uninitialized elements

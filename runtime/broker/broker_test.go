@@ -13,10 +13,12 @@ import (
 
 func TestMain(m *testing.M) {
 	// A server that is shut down within an atomic batch leaves the store behind in
-	// which the batch was staged.
+	// which the batch was staged, and the clock that the store uses.
 	const store = "github.com/nats-io/nats-server/v2/server."
+	const clock = "github.com/nats-io/nats-server/v2/server/ats.Register.func1"
 	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction(store+"(*fileStore).flushStreamStateLoop"), goleak.IgnoreAnyFunction(store+"(*msgBlock).flushLoop"))
+		goleak.IgnoreAnyFunction(store+"(*fileStore).flushStreamStateLoop"), goleak.IgnoreAnyFunction(store+"(*msgBlock).flushLoop"),
+		goleak.IgnoreAnyFunction(clock))
 }
 
 // logTo writes a broker's log to the test's.

@@ -328,7 +328,7 @@ func (e *Exact) store(ctx context.Context, a *atomicBatch, to *exactStream, out 
 		if !refused || no.wrongSequence() {
 			data, at, err := e.last(ctx, to.topic, subject)
 			switch {
-			case errors.Is(err, ErrNotFound) && (known || expect == 0):
+			case errors.Is(err, ErrNotFound) && (expect == 0 || known && subject == to.applied):
 				// There was none, or limits of the topic have removed it.
 				expect = 0
 			case errors.Is(err, ErrNotFound):
@@ -349,7 +349,9 @@ func (e *Exact) store(ctx context.Context, a *atomicBatch, to *exactStream, out 
 	}
 }
 
-var errRecordGone = errors.New("the record of what the pipeline has committed is gone: its topic was made anew or purged")
+// errRecordGone ends a run: it may be that another process has removed the
+// checkpoint, so that the position has to be claimed before anything is committed.
+var errRecordGone = errors.New("the record of what the pipeline has committed is gone: its topic was made anew or purged, or a limit has removed it")
 
 // last returns the last message on a subject, and its sequence, as the leader of
 // the stream has it; ErrNotFound when there is none.

@@ -36,8 +36,8 @@ func TestAQuarantinedPipeline(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			p := newPlay(t, false)
-			for _, minutes := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-				rests(t, p, aside, minutes*time.Minute)
+			for _, minutes := range []int{1, 2, 4, 8, 16, 30, 30} {
+				rests(t, p, aside, time.Duration(minutes)*time.Minute)
 			}
 			rests(t, p, &pipeline.QuarantineError{Reason: "again", Recovered: true}, time.Minute)
 			rests(t, p, aside, 2*time.Minute)

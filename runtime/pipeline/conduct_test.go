@@ -185,7 +185,9 @@ func TestOneSuccessDoesNotWipeOutFailures(t *testing.T) {
 		}
 		return q
 	}
-	fail(15)
+	if q := fail(15); q != nil {
+		t.Errorf("set aside after 15: %v", q)
+	}
 	c.pass(1)
 	if q := fail(4); q != nil {
 		t.Errorf("set aside too soon: %v", q)
@@ -246,7 +248,7 @@ func TestAPipelineIsNotSetAsideInTheMiddleOfAnEvent(t *testing.T) {
 		}, func(d *Deps, _ *sinkLog) {
 			d.Conduct = NewConduct()
 			for range quarantineEvents - 1 { // the first half of the first event is too much
-				d.Conduct.fail(&stage{}, nil, false, failure{})
+				_ = d.Conduct.fail(&stage{}, nil, false, failure{})
 			}
 		})
 		if err := <-r.done; !errors.As(err, new(*QuarantineError)) {

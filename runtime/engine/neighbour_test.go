@@ -144,12 +144,16 @@ func TestAPluginThatAlwaysFailsIsSetAside(t *testing.T) {
 		"a loop":               {plugin(wt.Cat(wt.Forever(), wt.Unreachable()), nil), abi.FaultDeadline, `deadline = "5ms"`},
 		"an error":             {plugin(wt.I64Const(-1), nil), abi.FaultGuestError, ""},
 		"a bad answer":         {plugin(wt.Answer(wt.FreeAt, 3), nil), abi.FaultBadResponse, ""},
-		"a bad subject": {answers(emits(abi.Output{Subject: []byte("nowhere.*"), Payload: []byte("x")})),
-			abi.FaultRefusedSubject, ""},
-		"a panic": {answers(response(func(w *abi.ResponseWriter) {
-			w.Outcome(0, abi.CodeRetry, 0, abi.PanicReason+"boom; at main.f (main.go:12)")
-		})),
-			abi.FaultPanic, ""},
+		"a bad subject": {
+			answers(emits(abi.Output{Subject: []byte("nowhere.*"), Payload: []byte("x")})),
+			abi.FaultRefusedSubject, "",
+		},
+		"a panic": {
+			answers(response(func(w *abi.ResponseWriter) {
+				w.Outcome(0, abi.CodeRetry, 0, abi.PanicReason+"boom; at main.f (main.go:12)")
+			})),
+			abi.FaultPanic, "",
+		},
 		"hunger": {plugin(wt.Cat(wt.Loop(wt.NoResult, wt.I32Const(1), wt.MemoryGrow(), wt.I32Const(-1), wt.Op(wt.OpI32Ne), wt.BrIf(0)), wt.Unreachable()), nil),
 			abi.FaultOutOfMemory, `memory = "1MiB"`},
 	} {

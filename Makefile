@@ -83,6 +83,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s) each
 corrupt: ## Damage a store at random CORRUPTIONS (200) times: whatever is lost is reported
 	WASMILL_CORRUPTIONS=$${CORRUPTIONS:-$${WASMILL_CORRUPTIONS:-200}} $(GO) test -count=1 -timeout 30m -v -run '^TestCorruption$$' ./runtime/broker | grep -v level=
 
+.PHONY: hostile
+hostile: ## Run over a thousand hostile modules in 512 MiB beside a pipeline at 5,000 events/s; prints a table
+	$(GO) test -count=1 -timeout 30m -tags proof -run '^TestProof$$' ./host/hostile
+
 .PHONY: cover
 cover: ## Test coverage by function, lowest first
 	$(GO) test -coverprofile=coverage.out $(PKGS)

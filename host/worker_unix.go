@@ -3,6 +3,7 @@
 package host
 
 import (
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -24,6 +25,9 @@ func limitProcess(l workerLimits) {
 	seconds := uint64(l.cpu / time.Second)
 	limit(unix.RLIMIT_CPU, seconds+2)
 	limit(unix.RLIMIT_CORE, 0)
+	// When the system is out of memory, better this process than the one that runs
+	// the pipelines. Systems without that file have another way to choose.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	limit(unix.RLIMIT_FSIZE, l.file)
 	// The data of a process has what it may write to, with Go's reserve of 64 MiB
 	// at a time and the machine code, which Go's runtime does not count.

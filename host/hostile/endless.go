@@ -199,9 +199,9 @@ func straight() []Case {
 	add("2,000 times memory.copy of all memory", func(*wt.Module) []byte {
 		return wt.Cat(grown, repeat(2_000, wt.I32Const(scratchAt), wt.I32Const(scratchAt+1), wt.I32Const(most), wt.MemoryCopy()))
 	})
-	add("2,000 times memory.init of 1 MiB", func(m *wt.Module) []byte {
-		d := m.PassiveData(make([]byte, 1<<20))
-		return wt.Cat(grown, repeat(2_000, wt.I32Const(scratchAt), wt.I32Const(0), wt.I32Const(1<<20), wt.MemoryInit(d)))
+	add("2,000 times memory.init of 8 MiB", func(m *wt.Module) []byte {
+		d := m.PassiveData(make([]byte, 8<<20))
+		return wt.Cat(grown, repeat(2_000, wt.I32Const(scratchAt), wt.I32Const(0), wt.I32Const(8<<20), wt.MemoryInit(d)))
 	})
 	add("2,000 times table.fill", func(m *wt.Module) []byte {
 		m.Table(wt.FuncRef, wt.Limits(500_000))

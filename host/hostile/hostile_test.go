@@ -28,7 +28,13 @@ func deadlineOf(c *hostile.Case) time.Duration {
 	return time.Minute
 }
 
+// compileWorker is the argument that makes the test binary a worker.
+const compileWorker = "compile-worker"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == compileWorker {
+		os.Exit(host.CompileWorker(os.Args[2], os.Stdin, os.Stdout))
+	}
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)

@@ -80,7 +80,7 @@ func TestCreatedThingsOutliveAPowerLoss(t *testing.T) {
 	}
 	d.PowerLoss()
 	stream := filepath.Join(streamsDir(b.cfg.StoreDir), "in")
-	for _, name := range []string{"meta.inf", "meta.sum", "obs/wasmill-p/meta.inf", "obs/wasmill-p/meta.sum"} {
+	for _, name := range []string{"meta.inf", "meta.sum", "obs/wasmill-p/meta.inf", "obs/wasmill-p/meta.sum", "../wasmill-state/meta.inf"} {
 		if info, err := os.Stat(filepath.Join(stream, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s is gone: %v", name, err)
 		}

@@ -40,7 +40,8 @@ func (b *Broker) OpenSource(ctx context.Context, cfg SourceConfig) (*Source, err
 	if err != nil {
 		return nil, err
 	}
-	if err := b.syncCreated(cfg.Topic); err != nil { // the consumer may be new
+	// The consumer and the stream of positions may be new.
+	if err := errors.Join(b.syncCreated(cfg.Topic), b.syncCreated(stateStream)); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

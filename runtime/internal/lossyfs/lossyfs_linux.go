@@ -162,14 +162,18 @@ func (f *FS) PowerLoss() {
 	defer f.mu.Unlock()
 	root := f.nodes[fuse.FUSE_ROOT_ID]
 	f.nodes = map[uint64]*node{fuse.FUSE_ROOT_ID: root}
+	root.each(func(n *node) { n.names = nil }) // of what is going as well
 	root.powerLoss()
-	root.each(func(n *node) { n.names = 0 })
+	root.each(func(n *node) { n.names = nil })
 	f.used = 0
-	root.each(func(n *node) {
-		if n.names++; n.names == 1 {
-			f.used += n.usage()
+	root.each(func(dir *node) {
+		for base, n := range dir.entries {
+			if len(n.names) == 0 {
+				f.used += n.usage()
+			}
+			n.names = append(n.names, name{dir, base})
+			f.nodes[n.ino] = n // the kernel may still know it
 		}
-		f.nodes[n.ino] = n // the kernel may still know it
 	})
 }
 

@@ -9,13 +9,11 @@ import (
 
 // node is a file or a directory, guarded by FS.mu.
 type node struct {
-	ino    uint64
-	mode   uint32 // with the type
-	mtime  time.Time
-	known  uint64 // how often the kernel has looked it up and not forgotten it
-	names  int    // hard links
-	parent *node  // of the name it got last; nil for the root and what has no name any more
-	name   string
+	ino   uint64
+	mode  uint32 // with the type
+	mtime time.Time
+	known uint64 // how often the kernel has looked it up and not forgotten it
+	names []name // hard links, oldest first; the root has none
 
 	// A directory.
 	entries map[string]*node
@@ -26,6 +24,12 @@ type node struct {
 	undo  []undo // since the last sync, oldest first
 	dirty []span // written since the last sync
 	lost  []span // that a failed sync has lost, and nothing has written since
+}
+
+// name is a node's name in a directory.
+type name struct {
+	dir  *node
+	base string
 }
 
 // undo takes one change back: the contents were old from off on, and size long.
@@ -46,12 +50,12 @@ func newNode(ino uint64, mode uint32) *node {
 
 func (n *node) isDir() bool { return n.mode&syscall.S_IFMT == syscall.S_IFDIR }
 
-// path is the name below the mount point, "/" in front.
+// path is the oldest name below the mount point, "/" in front; "" for the root.
 func (n *node) path() string {
-	if n.parent == nil {
-		return "/" + n.name
+	if len(n.names) == 0 {
+		return ""
 	}
-	return n.parent.path() + "/" + n.name
+	return n.names[0].dir.path() + "/" + n.names[0].base
 }
 
 // blocks is the space that size bytes take.
@@ -73,19 +77,16 @@ func (n *node) each(f func(*node)) {
 	}
 }
 
-func (n *node) add(name string, c *node) {
-	n.entries[name] = c
+func (n *node) add(base string, c *node) {
+	n.entries[base] = c
 	n.mtime = time.Now()
-	c.parent, c.name = n, name
-	c.names++
+	c.names = append(c.names, name{n, base})
 }
 
-func (n *node) remove(name string) {
-	if c := n.entries[name]; c != nil {
-		if c.names--; c.names == 0 {
-			c.parent = nil
-		}
-		delete(n.entries, name)
+func (n *node) remove(base string) {
+	if c := n.entries[base]; c != nil {
+		c.names = slices.DeleteFunc(c.names, func(x name) bool { return x == name{n, base} })
+		delete(n.entries, base)
 		n.mtime = time.Now()
 	}
 }
@@ -145,8 +146,7 @@ func (n *node) lose() {
 func (n *node) powerLoss() {
 	if n.isDir() {
 		n.entries = maps.Clone(n.durable)
-		for name, c := range n.entries {
-			c.parent, c.name = n, name
+		for _, c := range n.entries {
 			c.powerLoss()
 		}
 		return

@@ -13,7 +13,7 @@ import (
 // for no time at all, so that the kernel asks each time.
 
 func (f *FS) attrLocked(n *node, out *fuse.Attr) {
-	out.Ino, out.Mode, out.Nlink, out.Blksize = n.ino, n.mode, uint32(max(1, n.names)), block
+	out.Ino, out.Mode, out.Nlink, out.Blksize = n.ino, n.mode, uint32(max(1, len(n.names))), block
 	if n.isDir() {
 		out.Size = block
 	} else {
@@ -50,7 +50,7 @@ func (f *FS) Forget(ino, times uint64) {
 		return
 	}
 	n.known -= min(n.known, times)
-	if n.known == 0 && n.names == 0 {
+	if n.known == 0 && len(n.names) == 0 {
 		delete(f.nodes, ino)
 		f.used -= n.usage()
 	}
@@ -170,7 +170,7 @@ func (f *FS) remove(dir uint64, name string, isDir bool) fuse.Status {
 func (f *FS) unnameLocked(parent *node, name string) {
 	n := parent.entries[name]
 	parent.remove(name)
-	if n.known == 0 && n.names == 0 {
+	if n.known == 0 && len(n.names) == 0 {
 		delete(f.nodes, n.ino)
 		f.used -= n.usage()
 	}

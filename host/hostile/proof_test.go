@@ -65,10 +65,10 @@ func TestProof(t *testing.T) {
 		t.Errorf("the process with the hostile modules: %v", err)
 	}
 	if g == nil {
-		fmt.Println("no cgroup could be made: the process had a soft limit and watched itself")
+		fmt.Fprintln(os.Stdout, "no cgroup could be made: the process had a soft limit and watched itself")
 		return
 	}
-	fmt.Printf("cgroup of %d MiB: at most %d MiB used, %d OOM kills\n", memoryLimit>>20, g.read(g.peak)>>20, g.kills())
+	fmt.Fprintf(os.Stdout, "cgroup of %d MiB: at most %d MiB used, %d OOM kills\n", memoryLimit>>20, g.read(g.peak)>>20, g.kills())
 	if g.kills() > 0 {
 		t.Error("the process was killed for its memory")
 	}
@@ -79,6 +79,7 @@ type group struct{ dir, limit, peak, events string }
 
 // newGroup makes one, or returns nil when that is not allowed here.
 func newGroup(t *testing.T) *group {
+	t.Helper()
 	for _, g := range []group{
 		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"},
 		{"/sys/fs/cgroup", "memory.max", "memory.peak", "memory.events"},
@@ -181,19 +182,19 @@ func TestProofProcess(t *testing.T) {
 	beside := neighbour.take()
 	lost := neighbour.end()
 
-	fmt.Printf("\n%-10s %7s %8s  %-14s %-10s %s\n", "group", "modules", "refused", "longest load", "memory", "latest stop")
+	fmt.Fprintf(os.Stdout, "\n%-10s %7s %8s  %-14s %-10s %s\n", "group", "modules", "refused", "longest load", "memory", "latest stop")
 	all := 0
 	for _, name := range cost.order {
 		c := cost.groups[name]
 		all += c.n
-		fmt.Printf("%-10s %7d %8d  %-14s %-10s %s\n", name, c.n, c.refused, c.load.Round(100*time.Microsecond), fmt.Sprintf("%.1f MiB", float64(c.memory)/(1<<20)), late[name].Round(time.Millisecond))
+		fmt.Fprintf(os.Stdout, "%-10s %7d %8d  %-14s %-10s %s\n", name, c.n, c.refused, c.load.Round(100*time.Microsecond), fmt.Sprintf("%.1f MiB", float64(c.memory)/(1<<20)), late[name].Round(time.Millisecond))
 	}
-	fmt.Printf("%-10s %7d  of which %d ran to a deadline of %s\n\n", "all", all, stopped, callDeadline)
-	fmt.Printf("neighbour at %d events/s   p50        p99        p99.9      longest\n", rate)
+	fmt.Fprintf(os.Stdout, "%-10s %7d  of which %d ran to a deadline of %s\n\n", "all", all, stopped, callDeadline)
+	fmt.Fprintf(os.Stdout, "neighbour at %d events/s   p50        p99        p99.9      longest\n", rate)
 	for i, l := range [][]time.Duration{alone, beside} {
-		fmt.Printf("  %-24s %-10s %-10s %-10s %s\n", []string{"alone", "beside them"}[i], at(l, 0.5), at(l, 0.99), at(l, 0.999), at(l, 1))
+		fmt.Fprintf(os.Stdout, "  %-24s %-10s %-10s %-10s %s\n", []string{"alone", "beside them"}[i], at(l, 0.5), at(l, 0.99), at(l, 0.999), at(l, 1))
 	}
-	fmt.Printf("lost: %d of %d\n", lost, neighbour.sent)
+	fmt.Fprintf(os.Stdout, "lost: %d of %d\n", lost, neighbour.sent)
 	switch own, got := at(alone, 0.99), at(beside, 0.99); {
 	case got <= mostP99:
 	case own > mostP99/5:
@@ -229,6 +230,7 @@ type cost struct {
 // refusals loads the modules that must be refused, with nothing beside them, and
 // measures time and memory of each.
 func refusals(t *testing.T, h *host.Host) costs {
+	t.Helper()
 	all := costs{groups: map[string]*cost{}}
 	for _, c := range hostile.Cases() {
 		g := all.groups[c.Group]
@@ -273,6 +275,7 @@ func refusals(t *testing.T, h *host.Host) costs {
 // attack runs all modules, one after another, and returns the latest stop of
 // each group and how many ran to their deadline.
 func attack(t *testing.T, h *host.Host) (map[string]time.Duration, int) {
+	t.Helper()
 	late := map[string]time.Duration{}
 	stopped := 0
 	for _, c := range hostile.Cases() {
@@ -320,6 +323,7 @@ type neighbour struct {
 }
 
 func watch(t *testing.T, url string) *neighbour {
+	t.Helper()
 	n := &neighbour{t: t, stop: make(chan struct{}), stopped: make(chan struct{})}
 	n.mu.seen = map[uint64]struct{}{}
 	var err error

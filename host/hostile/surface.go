@@ -14,8 +14,18 @@ import (
 func regions() [][2]int64 {
 	const end = 4 << 16
 	return [][2]int64{
-		{end, 1}, {end - 1, 2}, {0, end + 1}, {end + 1, 0}, {1, -1}, {-1, 1}, {-1, -1}, {-8, 16},
-		{1 << 31, 1 << 31}, {1<<31 - 1, 1<<31 - 1}, {end, -end}, {-end, end},
+		{end, 1},
+		{end - 1, 2},
+		{0, end + 1},
+		{end + 1, 0},
+		{1, -1},
+		{-1, 1},
+		{-1, -1},
+		{-8, 16},
+		{1 << 31, 1 << 31},
+		{1<<31 - 1, 1<<31 - 1},
+		{end, -end},
+		{-end, end},
 	}
 }
 
@@ -198,11 +208,23 @@ func imports() []Case {
 		}
 	}
 	for _, f := range [][2]string{
-		{"env", "system"}, {"env", "memory_address"}, {"go", "debug"}, {"wasi_unstable", "fd_write"}, {"wasi_snapshot_preview2", "fd_write"},
-		{"wasi:sockets/tcp", "connect"}, {wasiModule, "thread-spawn"}, {"wasi", "thread-spawn"}, {abi.ImportModule, "exec"}, {"wasmill_v2", "log"},
-		{"", ""}, {"\x1b[2J", "\x00\a"}, {strings.Repeat("m", 1000), strings.Repeat("n", 1000)},
+		{"env", "system"},
+		{"env", "memory_address"},
+		{"go", "debug"},
+		{"wasi_unstable", "fd_write"},
+		{"wasi_snapshot_preview2", "fd_write"},
+		{"wasi:sockets/tcp", "connect"},
+		{wasiModule, "thread-spawn"},
+		{"wasi", "thread-spawn"},
+		{abi.ImportModule, "exec"},
+		{"wasmill_v2", "log"},
+		{"", ""},
+		{"\x1b[2J", "\x00\a"},
+		{strings.Repeat("m", 1000), strings.Repeat("n", 1000)},
 		// What the host uses itself to stop a guest.
-		{"wasmill", "tick"}, {"wasmill_tick", "tick"}, {"wasmill_guest", "memory"},
+		{"wasmill", "tick"},
+		{"wasmill_tick", "tick"},
+		{"wasmill_guest", "memory"},
 	} {
 		add(fmt.Sprintf("an import of %.12q.%.12q", f[0], f[1]), "imports ", function(f[0], f[1], "", ""))
 	}

@@ -1,6 +1,9 @@
 package wasmtest
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // Module is a module in the making. The zero value is an empty one. Methods
 // append and return the index of what they added; function indices count the
@@ -55,7 +58,7 @@ type Export struct {
 func (m *Module) Type(params, results string) int {
 	typ := FuncType(params, results)
 	for i, t := range m.Types {
-		if string(t) == string(typ) {
+		if bytes.Equal(t, typ) {
 			return i
 		}
 	}

@@ -46,10 +46,17 @@ func TestWhatAnOutputTakesOver(t *testing.T) {
 	}{
 		{"nothing but the trace context", 0, []string{"x=y"}, []string{"traceparent=t"}, []string{"traceparent=t"}},
 		{"its own trace context instead", 0, []string{"traceparent=u"}, nil, nil},
-		{"all that it keeps", abi.FlagKeepHeaders, []string{"a=own"},
-			[]string{"traceparent=t", "own-7=old", "b=2"}, []string{"traceparent=t", "own-7=old", "Nats-Msg-Id=x", "b=2"}},
-		{"all but its many own", abi.FlagKeepHeaders, many,
-			[]string{"a=1", "traceparent=t", "b=2", "a=3"}, []string{"a=1", "traceparent=t", "Nats-Msg-Id=x", "b=2", "a=3"}},
+		{
+			"all that it keeps", abi.FlagKeepHeaders,
+			[]string{"a=own"},
+			[]string{"traceparent=t", "own-7=old", "b=2"},
+			[]string{"traceparent=t", "own-7=old", "Nats-Msg-Id=x", "b=2"},
+		},
+		{
+			"all but its many own", abi.FlagKeepHeaders, many,
+			[]string{"a=1", "traceparent=t", "b=2", "a=3"},
+			[]string{"a=1", "traceparent=t", "Nats-Msg-Id=x", "b=2", "a=3"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e := &abi.Event{}

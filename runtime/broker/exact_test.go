@@ -290,7 +290,6 @@ func TestExactRefusesAStaleOwner(t *testing.T) {
 	s.settle(t)
 	sameOrder(t, r.outputs(t, "out"), []string{"a", "b"})
 	sameOrder(t, r.outputs(t, "dead"), nil)
-
 }
 
 // The server goes away and comes back under load; every batch is there once.

@@ -214,7 +214,7 @@ func (e *Exact) claim(ctx context.Context, old found, c exactClaim) error {
 // begin is the first checkpoint of this run: where old has come, as far as it
 // counts.
 func (e *Exact) begin(old found, c exactClaim) checkpoint {
-	next := old.checkpoint.clone()
+	next := old.clone()
 	if old.Epoch == 0 && c.position > 0 && c.reset+1 < c.epoch {
 		e.log.Warn("there is no checkpoint of this exactly-once pipeline (it was at-least-once before, or the topic was made anew, purged or at a limit): going on behind its stored position",
 			"pipeline", e.cfg.Pipeline, "topic", e.cfg.Home, "position", c.position)

@@ -85,7 +85,7 @@ corrupt: ## Damage a store at random CORRUPTIONS (200) times: whatever is lost i
 
 .PHONY: hostile
 hostile: ## Run over a thousand hostile modules in 512 MiB beside a pipeline at 5,000 events/s; prints a table
-	$(GO) test -count=1 -timeout 30m -tags proof -run '^TestProof$$' ./host/hostile
+	$(GO) test -v -count=1 -timeout 30m -tags proof -run '^TestProof$$' ./host/hostile
 
 .PHONY: cover
 cover: ## Test coverage by function, lowest first

@@ -16,9 +16,9 @@ import (
 // is refused, never left without an answer, and it stores again by itself soon
 // after it could.
 //
-//	storing ── little space left ──────────────► refusing ── space again ──► storing
-//	storing ── a write or sync failed, ────────► refusing ── a trial write ► restart ► storing
-//	           or JetStream has turned off                   succeeds
+//	storing ── little space left ──────► refusing ── space again ───────────► storing;
+//	        ── a write or sync failed, ► refusing ── a trial write ► restart ► storing
+//	           or JetStream is off                   succeeds
 //
 // The server remembers a failed write until it is restarted. The restart happens
 // inside this process, on the same port: connections find the new server by

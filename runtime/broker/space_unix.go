@@ -11,5 +11,5 @@ func freeSpace(dir string) (space, error) {
 		return space{}, err
 	}
 	size := int64(st.Bsize)                                                          //nolint:unconvert // its type differs between systems
-	return space{free: int64(st.Bavail) * size, total: int64(st.Blocks) * size}, nil //nolint:unconvert // as above
+	return space{free: int64(st.Bavail) * size, total: int64(st.Blocks) * size}, nil
 }

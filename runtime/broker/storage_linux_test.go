@@ -115,6 +115,7 @@ func words(t *testing.T, b *Broker, topic string) []string {
 // relay copies topic "in" to "out" as a pipeline does, and begins anew when it
 // fails as an engine does, until ctx ends.
 func relay(ctx context.Context, t *testing.T, b *Broker) {
+	t.Helper()
 	for ctx.Err() == nil {
 		if err := runRelay(ctx, b); err != nil && ctx.Err() == nil {
 			t.Log("the pipeline starts again:", err)

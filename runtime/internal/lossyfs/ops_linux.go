@@ -30,7 +30,7 @@ func (f *FS) entryLocked(n *node, out *fuse.EntryOut) {
 	f.attrLocked(n, &out.Attr)
 }
 
-// Lookup implements fuse.RawFileSystem, as all the others here.
+// Lookup implements fuse.RawFileSystem.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -42,6 +42,7 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	return fuse.OK
 }
 
+// Forget implements fuse.RawFileSystem.
 func (f *FS) Forget(ino, times uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -56,6 +57,7 @@ func (f *FS) Forget(ino, times uint64) {
 	}
 }
 
+// GetAttr implements fuse.RawFileSystem.
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,6 +69,7 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 	return fuse.OK
 }
 
+// SetAttr implements fuse.RawFileSystem.
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,6 +117,7 @@ func (f *FS) makeLocked(dir uint64, name string, mode uint32) (*node, fuse.Statu
 	return n, fuse.OK
 }
 
+// Mkdir implements fuse.RawFileSystem.
 func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -124,6 +128,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	return s
 }
 
+// Create implements fuse.RawFileSystem.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,10 +140,12 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	return s
 }
 
+// Unlink implements fuse.RawFileSystem.
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	return f.remove(h.NodeId, name, false)
 }
 
+// Rmdir implements fuse.RawFileSystem.
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	return f.remove(h.NodeId, name, true)
 }
@@ -176,6 +183,7 @@ func (f *FS) unnameLocked(parent *node, name string) {
 	}
 }
 
+// Link implements fuse.RawFileSystem.
 func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -194,6 +202,7 @@ func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.Ent
 	return fuse.OK
 }
 
+// Rename implements fuse.RawFileSystem.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -222,6 +231,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.
 	return fuse.OK
 }
 
+// Open implements fuse.RawFileSystem.
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,6 +242,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 	return fuse.OK
 }
 
+// Read implements fuse.RawFileSystem.
 func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -246,6 +257,7 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResu
 	return fuse.ReadResultData(buf[:copy(buf, n.data[off:])]), fuse.OK
 }
 
+// Write implements fuse.RawFileSystem.
 func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -275,10 +287,13 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 	return uint32(len(data)), fuse.OK
 }
 
+// Flush implements fuse.RawFileSystem.
 func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
 
+// Release implements fuse.RawFileSystem.
 func (f *FS) Release(<-chan struct{}, *fuse.ReleaseIn) {}
 
+// Fsync implements fuse.RawFileSystem.
 func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -289,10 +304,12 @@ func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	return f.syncLocked(n)
 }
 
+// FsyncDir implements fuse.RawFileSystem.
 func (f *FS) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	return f.Fsync(cancel, in)
 }
 
+// OpenDir implements fuse.RawFileSystem.
 func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -302,6 +319,7 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, _ *fuse.OpenOut) fuse.S
 	return fuse.OK
 }
 
+// ReleaseDir implements fuse.RawFileSystem.
 func (f *FS) ReleaseDir(*fuse.ReleaseIn) {}
 
 // ReadDir lists by inode, so that what goes on meanwhile moves nothing: the
@@ -324,6 +342,7 @@ func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList)
 	return fuse.OK
 }
 
+// StatFs implements fuse.RawFileSystem.
 func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()

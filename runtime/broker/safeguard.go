@@ -26,9 +26,12 @@ func newSafeguard(store string) safeguard {
 	return safeguard{streams: streamsDir(store), dir: filepath.Join(store, "recovering")}
 }
 
-// set gives every file a second name. What an earlier start has left behind must
-// have been restored.
+// set gives every file a second name, after what an earlier start has left behind
+// is put back.
 func (s safeguard) set() error {
+	if _, err := s.restore(); err != nil {
+		return err
+	}
 	err := filepath.WalkDir(s.streams, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -91,11 +94,25 @@ func (s safeguard) missing() ([]string, error) {
 func (s safeguard) restore() ([]string, error) {
 	gone, err := s.missing()
 	for _, rel := range gone {
-		to := filepath.Join(s.streams, rel)
-		err = errors.Join(err, os.MkdirAll(filepath.Dir(to), 0o700), os.Rename(filepath.Join(s.dir, rel), to))
+		err = errors.Join(err, move(filepath.Join(s.dir, rel), filepath.Join(s.streams, rel)))
 	}
 	if err != nil {
 		return gone, fmt.Errorf("put back what the server has removed: %w", err)
 	}
 	return gone, os.RemoveAll(s.dir)
+}
+
+// move renames a directory. A server that has just ended may still be removing
+// the directories above, if they are empty.
+func move(from, to string) error {
+	var err error
+	for range 10 {
+		if err = os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			continue
+		}
+		if err = os.Rename(from, to); err == nil {
+			return nil
+		}
+	}
+	return err
 }

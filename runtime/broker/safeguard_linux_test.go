@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wasmill/wasmill/runtime/internal/lossyfs"
 )
@@ -15,7 +16,7 @@ import (
 // The server removes the directory of a stream that it cannot recover.
 func TestAStartNeverRemovesWhatItCannotRecover(t *testing.T) {
 	d, dir := disk(t, lossyfs.Options{})
-	b := open(t, Config{StoreDir: dir})
+	b := open(t, Config{StoreDir: dir, timing: timing{look: time.Hour, restart: time.Hour}}) // the guard keeps its hands off
 	ensure(t, b, TopicConfig{Name: "in", Subjects: []string{"in.>"}})
 	for i := range 10 {
 		if _, err := b.js.Publish(testContext(t), "in.x", fmt.Append(nil, i)); err != nil {

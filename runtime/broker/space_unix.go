@@ -10,6 +10,6 @@ func freeSpace(dir string) (space, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return space{}, err
 	}
-	size := int64(st.Bsize)                                                          //nolint:unconvert // its type differs between systems
+	size := int64(st.Bsize) //nolint:unconvert // its type differs between systems
 	return space{free: int64(st.Bavail) * size, total: int64(st.Blocks) * size}, nil
 }

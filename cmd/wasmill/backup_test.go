@@ -123,6 +123,7 @@ const copier = "wasmill-copy"
 // copyEvents publishes for every event of "in" its sequence to "out", and then
 // acknowledges.
 func copyEvents(ctx context.Context, t *testing.T, b *broker.Broker) {
+	t.Helper()
 	nc, err := b.Connect("copy")
 	if err != nil {
 		t.Error(err)

@@ -69,7 +69,6 @@ func (p *victim) dieAt(name string, count int) {
 		}
 	case <-time.After(time.Minute):
 		_ = p.cmd.Process.Kill()
-		_ = <-ended // "signal: killed"
-		p.t.Fatalf("failpoint %s was not passed %d times within a minute\n%s", name, count, p.log)
+		p.t.Fatalf("failpoint %s was not passed %d times within a minute: %v\n%s", name, count, <-ended, p.log)
 	}
 }

@@ -45,7 +45,7 @@ func TestArchive(t *testing.T) {
 		}
 	}
 	t.Run("cut off anywhere", func(t *testing.T) {
-		for n := range len(whole) {
+		for n := range whole {
 			refused(t, whole[:n], "")
 		}
 	})

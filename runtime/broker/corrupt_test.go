@@ -377,7 +377,7 @@ func (c *corruptible) damage(t *testing.T, rnd *rand.Rand, dir string) string {
 	must(err)
 	info, err := os.Stat(file)
 	must(err)
-	what := ""
+	var what string
 	switch rnd.IntN(6) {
 	case 0:
 		must(os.Remove(file))

@@ -120,12 +120,12 @@ func openKeeper(cfg Config, log *slog.Logger) (*keeper, error) {
 			return nil, &LossError{StoreDir: cfg.StoreDir, Losses: open}
 		}
 		for _, l := range open {
-			log.Error(describeLoss(&l)+"; the loss is accepted", "topic", l.Stream, "lost", l.Count)
+			log.Error("messages are gone from the store; the loss is accepted", "topic", l.Stream, "lost", l.Count, "what", describeLoss(&l))
 		}
 		k.book.Accept()
 	}
 	for _, n := range report.Notes {
-		log.Warn(n)
+		log.Warn("the store is not as its ledger says", "what", n)
 	}
 	k.repairs, k.unread = report.Repairs, report.Unread
 	k.book.Clean = false
@@ -133,7 +133,7 @@ func openKeeper(cfg Config, log *slog.Logger) (*keeper, error) {
 		return nil, err
 	}
 	for _, r := range report.Repairs {
-		log.Warn("mending the store: " + r)
+		log.Warn("mending the store", "what", r)
 	}
 	if err := report.Mend(); err != nil {
 		return nil, envErrorf(err, "store directory %s cannot be mended: %v; make it writable, or free some space", cfg.StoreDir, err)
@@ -176,7 +176,7 @@ func (k *keeper) known() []ledger.Loss {
 // lost notes losses that have been found while the server runs.
 func (k *keeper) lost(fresh []ledger.Loss) {
 	for _, l := range fresh {
-		k.log.Error(describeLoss(&l), "topic", l.Stream, "lost", l.Count)
+		k.log.Error("messages are gone from the store", "topic", l.Stream, "lost", l.Count, "what", describeLoss(&l))
 	}
 	if len(fresh) > 0 {
 		k.publish()

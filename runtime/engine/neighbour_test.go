@@ -154,8 +154,10 @@ func TestAPluginThatAlwaysFailsIsSetAside(t *testing.T) {
 			})),
 			abi.FaultPanic, "",
 		},
-		"hunger": {plugin(wt.Cat(wt.Loop(wt.NoResult, wt.I32Const(1), wt.MemoryGrow(), wt.I32Const(-1), wt.Op(wt.OpI32Ne), wt.BrIf(0)), wt.Unreachable()), nil),
-			abi.FaultOutOfMemory, `memory = "1MiB"`},
+		"hunger": {
+			plugin(wt.Cat(wt.Loop(wt.NoResult, wt.I32Const(1), wt.MemoryGrow(), wt.I32Const(-1), wt.Op(wt.OpI32Ne), wt.BrIf(0)), wt.Unreachable()), nil),
+			abi.FaultOutOfMemory, `memory = "1MiB"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

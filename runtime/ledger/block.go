@@ -122,7 +122,10 @@ func readBlock(path, stream string, index int, cutoff int64) (*block, error) {
 	if err != nil {
 		return nil, err
 	}
-	buf := buffers.Get().(*[]byte)
+	buf, ok := buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
 	defer buffers.Put(buf)
 	*buf = slices.Grow((*buf)[:0], int(info.Size()))
 	n, err := io.ReadFull(f, (*buf)[:info.Size()])
@@ -133,7 +136,7 @@ func readBlock(path, stream string, index int, cutoff int64) (*block, error) {
 }
 
 // buffers are of the size of a block: a start reads many.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+var buffers sync.Pool
 
 func parseBlock(data []byte, stream string, index int, cutoff int64) (*block, error) {
 	h, err := blockHash(stream, index)

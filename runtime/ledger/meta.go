@@ -45,8 +45,6 @@ func (m *Meta) whole(key string) bool {
 	return hex.EncodeToString(h.Sum(nil)) == string(m.Sum)
 }
 
-func (m *Meta) equal(o *Meta) bool { return bytes.Equal(m.Info, o.Info) && bytes.Equal(m.Sum, o.Sum) }
-
 func (m *Meta) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
@@ -136,7 +134,7 @@ func bounds(index []byte, stream string) (first, last, messages uint64, ok bool)
 	}
 	body = body[header:]
 	next := func(signed bool) (v uint64) {
-		n := 0
+		var n int
 		if signed {
 			_, n = binary.Varint(body)
 		} else {

@@ -5,7 +5,8 @@
 //   - throughput, in this process: events of a prefilled topic go through a
 //     pipeline as fast as they can. The native loop is the product's own
 //     pipeline with a Go function where the plugin would be; the baseline is the
-//     best loop one writes with the public NATS clients.
+//     best loop one writes with the public NATS clients. Then what each value of
+//     server.durability costs.
 //   - the product, as a child process: time to ready, resident memory, latency
 //     at two rates, and the gap in the outputs while a plugin is reloaded.
 package bench
@@ -61,10 +62,11 @@ func (o Options) withDefaults() Options {
 
 // Report is what Run measured.
 type Report struct {
-	Machine    Machine   `json:"machine"`
-	Throughput []Variant `json:"throughput"`
-	Ratios     []Ratio   `json:"ratios"`
-	Product    *Product  `json:"product,omitempty"`
+	Machine    Machine      `json:"machine"`
+	Throughput []Variant    `json:"throughput"`
+	Ratios     []Ratio      `json:"ratios"`
+	Durability []Durability `json:"durability,omitempty"`
+	Product    *Product     `json:"product,omitempty"`
 }
 
 // Machine is where it was measured.
@@ -110,6 +112,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.throughput(ctx, o); err != nil {
 		return nil, err
 	}
+	if len(o.Only) == 0 {
+		if err := r.durability(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	if !o.Throughput && o.Executable != "" {
 		product, err := measureProduct(ctx, o)
 		if err != nil {
@@ -138,6 +145,13 @@ func (r *Report) print(w io.Writer) error {
 	p.line("")
 	for _, q := range r.Ratios {
 		p.line("%-58s %5.2f   (goal %.2f)", q.Name, q.Median, q.Goal)
+	}
+	if len(r.Durability) > 0 {
+		p.line("")
+		p.line("%-34s %12s %14s", "server.durability, native loop", "events/s", "CPU µs/event")
+		for _, d := range r.Durability {
+			p.line("%-34s %12.0f %14.2f", d.Mode, d.EventsPerSec, d.CPUMicros)
+		}
 	}
 	if r.Product != nil {
 		r.Product.print(&p)

@@ -20,6 +20,11 @@ func TestThroughputMeasuresEveryLoop(t *testing.T) {
 			t.Errorf("%s: %.0f events/s\n%s", v.Name, v.EventsPerSec, out.String())
 		}
 	}
+	for i, mode := range []string{"os", "fsync", "async"} {
+		if d := r.Durability[i]; d.Mode != mode || d.EventsPerSec <= 0 {
+			t.Errorf("durability %d is %+v, want %s", i, d, mode)
+		}
+	}
 	if len(r.Throughput) != 7 || len(r.Ratios) != 4 {
 		t.Errorf("%d loops, %d ratios", len(r.Throughput), len(r.Ratios))
 	}

@@ -40,22 +40,11 @@ var wanted = []Ratio{
 type loop func(ctx context.Context, id string) error
 
 func (r *Report) throughput(ctx context.Context, o Options) (err error) {
-	b := broker.New(broker.Config{
-		StoreDir: filepath.Join(o.Dir, "throughput"), Listen: "127.0.0.1:0", Durability: "os", MaxStore: 16 << 30,
-	}, broker.Options{})
-	if err := b.Open(ctx); err != nil {
-		return fmt.Errorf("open the benchmark's broker: %w", err)
+	b, err := openBroker(ctx, filepath.Join(o.Dir, "throughput"), broker.DurabilityOS)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	for _, t := range []broker.TopicConfig{
-		{Name: "in", Subjects: []string{"in.>"}},
-		{Name: "out", Subjects: []string{"out.>"}},
-		{Name: "dead-letters", Subjects: []string{"wasmill.dead.>"}},
-	} {
-		if err := b.EnsureTopic(ctx, t); err != nil {
-			return err
-		}
-	}
 	h := host.New(host.Options{CacheDir: filepath.Join(o.Dir, "modules")})
 	if err := h.Open(ctx); err != nil {
 		return err
@@ -93,6 +82,24 @@ func (r *Report) throughput(ctx context.Context, o Options) (err error) {
 	}
 	r.ratios()
 	return nil
+}
+
+// openBroker opens an embedded server with the topics of every loop.
+func openBroker(ctx context.Context, dir, durability string) (*broker.Broker, error) {
+	b := broker.New(broker.Config{StoreDir: dir, Listen: "127.0.0.1:0", Durability: durability, MaxStore: 16 << 30}, broker.Options{})
+	if err := b.Open(ctx); err != nil {
+		return nil, fmt.Errorf("open the benchmark's broker: %w", err)
+	}
+	for _, t := range []broker.TopicConfig{
+		{Name: "in", Subjects: []string{"in.>"}},
+		{Name: "out", Subjects: []string{"out.>"}},
+		{Name: "dead-letters", Subjects: []string{"wasmill.dead.>"}},
+	} {
+		if err := b.EnsureTopic(ctx, t); err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+	}
+	return b, nil
 }
 
 func (r *Report) ratios() {

@@ -211,6 +211,16 @@ func (e *Exact) start() {
 	}
 	run(e.commitLoop)
 	run(e.applyLoop)
+	if t := e.wire.tenure; t != nil {
+		run(func(ctx context.Context) error {
+			select {
+			case <-t.gone: // no connection comes back: nobody should wait for a commit
+				return errTenureOver
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
 }
 
 func (e *Exact) commitLoop(ctx context.Context) error {

@@ -341,3 +341,27 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		time.Sleep(2 * time.Millisecond)
 	}
 }
+
+// When the lease is lost no commit can be stored any more, and what waits for
+// one would keep a drain waiting until its limit.
+func TestExactlyOnceEndsWithItsTenure(t *testing.T) {
+	r := exactRig(t)
+	w := r.wire(t, false)
+	w.tenure = newTenure()
+	e, err := openExact(t.Context(), w, slog.New(slog.DiscardHandler), event.Listener{}, exactConfig(1), exactClaim{epoch: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	s := e.mustSink(t, 0)
+	w.tenure.end()
+	w.tenure.end() // idempotent
+	select {
+	case <-e.ended:
+	case <-time.After(time.Minute):
+		t.Fatal("still committing a minute after its tenure has ended")
+	}
+	if _, err := s.Commit(t.Context(), 1); !errors.Is(err, errTenureOver) {
+		t.Errorf("a commit after the tenure: %v", err)
+	}
+}

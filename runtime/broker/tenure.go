@@ -20,7 +20,8 @@ import (
 // not be delivered when the network is back: end resets the connections, which
 // drops it.
 type tenure struct {
-	until atomic.Int64 // on the clock of uptime; 0 = over for good
+	until atomic.Int64  // on the clock of uptime; 0 = over for good
+	gone  chan struct{} // closed by end
 
 	mu struct {
 		sync.Mutex
@@ -32,7 +33,7 @@ type tenure struct {
 var errTenureOver = errors.New("another process may run the pipeline now")
 
 func newTenure() *tenure {
-	t := &tenure{}
+	t := &tenure{gone: make(chan struct{})}
 	t.mu.conns = make(map[*guardedConn]struct{})
 	return t
 }
@@ -52,6 +53,9 @@ func (t *tenure) over() bool { return int64(uptime()) >= t.until.Load() }
 // end ends the tenure for good and resets its connections. Idempotent.
 func (t *tenure) end() {
 	t.mu.Lock()
+	if !t.mu.ended {
+		close(t.gone)
+	}
 	t.mu.ended = true
 	t.until.Store(0)
 	conns := t.mu.conns

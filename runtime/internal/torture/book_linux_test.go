@@ -126,6 +126,10 @@ func (b *book) compare(ctx context.Context, in []message, acked map[int]time.Tim
 	outputs := map[string][]message{} // by topic
 	for _, topic := range []string{least, least + "-high", once, once + "-high", deadLetters} {
 		m, err := b.read(ctx, topic)
+		for err != nil && ctx.Err() == nil { // in the middle of an election, say
+			time.Sleep(100 * time.Millisecond)
+			m, err = b.read(ctx, topic)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -248,8 +248,10 @@ func cluster() *kind {
 		{name: "cluster, a server restarts", repeats: -1, strike: func(w *world) time.Duration { return w.node(false) }},
 		{name: "cluster, kill -9 of a server", repeats: -1, strike: func(w *world) time.Duration { return w.node(true) }},
 	}}
-	for _, what := range []string{"STREAM.LEADER.STEPDOWN.in", "STREAM.LEADER.STEPDOWN." + least, "STREAM.LEADER.STEPDOWN." + once,
-		"STREAM.LEADER.STEPDOWN.wasmill-state", "CONSUMER.LEADER.STEPDOWN.in.wasmill-" + least, "CONSUMER.LEADER.STEPDOWN.in.wasmill-" + once} {
+	for _, what := range []string{
+		"STREAM.LEADER.STEPDOWN.in", "STREAM.LEADER.STEPDOWN." + least, "STREAM.LEADER.STEPDOWN." + once, "STREAM.LEADER.STEPDOWN.wasmill-state",
+		"CONSUMER.LEADER.STEPDOWN.in.wasmill-" + least, "CONSUMER.LEADER.STEPDOWN.in.wasmill-" + once,
+	} {
 		kind, of, _ := strings.Cut(what, ".LEADER.STEPDOWN.")
 		k.faults = append(k.faults, fault{
 			name: "new leader, " + strings.ToLower(kind) + " " + of, repeats: -1,

@@ -78,7 +78,7 @@ func (p *process) signal(s syscall.Signal) {
 func (p *process) kill() {
 	p.t.Helper()
 	p.signal(syscall.SIGKILL)
-	p.ends()
+	_ = p.ends() // "signal: killed"
 }
 
 // stop ends it as an operator does, and wants it to have finished its work.

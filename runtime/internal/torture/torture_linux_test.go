@@ -53,7 +53,7 @@ func TestTorture(t *testing.T) {
 			t.Fatalf("TORTURE_TIME=%s is not a duration such as 5m", s)
 		}
 	}
-	dir, err := os.MkdirTemp("", "wasmill-torture-")
+	dir, err := os.MkdirTemp("", "wasmill-torture-") //nolint:usetesting // kept when the test fails
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -278,6 +278,10 @@ func (e *embedded) startError(msg string) error {
 	}
 }
 
+// portGrace is how long a start waits for a port: a process that was killed just
+// before it needs a moment to let go of it.
+const portGrace = 2 * time.Second
+
 // checkPort finds a busy port before anything else is touched.
 func checkPort(ctx context.Context, listen string) error {
 	if listen == "" {
@@ -287,12 +291,25 @@ func checkPort(ctx context.Context, listen string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, portGrace)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return portBusy(listen, err)
+	for {
+		l, err := lc.Listen(context.WithoutCancel(ctx), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err == nil {
+			return l.Close()
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return portBusy(listen, err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return portBusy(listen, err)
+		}
 	}
-	return l.Close()
 }
 
 func portBusy(listen string, err error) error {

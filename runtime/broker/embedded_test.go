@@ -147,6 +147,15 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	})
 
+	t.Run("not a port that a process which just died lets go of", func(t *testing.T) {
+		l, err := net.Listen("tcp", freeAddress(t).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(100*time.Millisecond, func() { _ = l.Close() })
+		open(t, Config{Listen: l.Addr().String()})
+	})
+
 	t.Run("an address that this machine has not", func(t *testing.T) {
 		if msg := refused(t, Config{StoreDir: t.TempDir(), Listen: "192.0.2.1:4222"}); !strings.Contains(msg, "no such address") {
 			t.Error(msg)

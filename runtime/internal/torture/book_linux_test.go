@@ -58,6 +58,13 @@ func (b *book) read(ctx context.Context, topic string) ([]message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", topic, err)
 	}
+	if cluster := s.CachedInfo().Cluster; cluster != nil { // a replica that is behind would give less than is stored
+		for _, r := range cluster.Replicas {
+			if !r.Current || r.Offline {
+				return nil, fmt.Errorf("topic %s: replica %s is behind", topic, r.Name)
+			}
+		}
+	}
 	c, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		FilterSubject: s.CachedInfo().Config.Subjects[0], AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: b.at[topic] + 1, InactiveThreshold: time.Minute,

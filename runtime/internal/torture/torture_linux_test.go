@@ -38,15 +38,8 @@ func TestMain(m *testing.M) {
 // short is how many faults strike the first world when there is no TORTURE_TIME.
 const short = 3
 
-// shortSeed is the seed then: make test suffers the same faults every time, kills
-// and errors of the disk; the others are for make torture.
-const shortSeed = 5
-
 func TestTorture(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
-	if os.Getenv("TORTURE_TIME") == "" {
-		seed = shortSeed
-	}
 	if s := os.Getenv("TORTURE_SEED"); s != "" {
 		var err error
 		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {

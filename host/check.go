@@ -87,7 +87,7 @@ func checkExports(m *inspect.Module) error {
 				cut(printable([]byte(v)), 20), abi.Major)
 		}
 	}
-	return fmt.Errorf("is not a Wasmill plugin: it does not export %s (Go plugins import github.com/wasmill/wasmill/sdk)", strings.Join(missing, ", "))
+	return fmt.Errorf("%w: it does not export %s; an SDK exports them: `wasmill new plugin` begins a plugin with one", ErrNotPlugin, strings.Join(missing, ", "))
 }
 
 func checkMemory(m *inspect.Module, limit int64) error {

@@ -58,6 +58,10 @@ func (e *LoadError) Error() string {
 // Unwrap returns the cause.
 func (e *LoadError) Unwrap() error { return e.Err }
 
+// ErrNotPlugin is the cause of a LoadError of a module that lacks the exports of
+// a plugin.
+var ErrNotPlugin = errors.New("is not a Wasmill plugin")
+
 // ErrClosed is returned by calls on an instance or a generation that was closed.
 var ErrClosed = errors.New("closed")
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,16 +16,12 @@ import (
 )
 
 func (a *app) newCmd() *cobra.Command {
-	var lang string
 	create := func(what string, write func(dir, name string) error) *cobra.Command {
-		c := &cobra.Command{
+		return &cobra.Command{
 			Use:   what + " NAME",
 			Short: "Start a " + what + " in a new directory NAME",
 			Args:  exactly("NAME"),
 			RunE: func(_ *cobra.Command, args []string) error {
-				if lang != "go" {
-					return invalid("new %s: --lang %q: this version knows go", what, lang)
-				}
 				dir, name := args[0], filepath.Base(filepath.Clean(args[0]))
 				if err := write(dir, name); err != nil {
 					var pe *fs.PathError
@@ -40,11 +37,14 @@ func (a *app) newCmd() *cobra.Command {
 				return nil
 			},
 		}
-		c.Flags().StringVar(&lang, "lang", "go", "`language` of the plugin")
-		return c
 	}
-	return a.group("new", "Start a plugin or a project; works offline",
-		create("plugin", scaffold.Plugin), create("project", scaffold.Project))
+	var lang string
+	plugin := create("plugin", func(dir, name string) error { return scaffold.Plugin(dir, lang, name) })
+	languages := scaffold.Languages()
+	plugin.Flags().StringVar(&lang, "lang", languages[0], "`language` of the plugin: "+strings.Join(languages, ", "))
+	// The only error is a flag that does not exist.
+	_ = plugin.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(languages, cobra.ShellCompDirectiveNoFileComp))
+	return a.group("new", "Start a plugin or a project; works offline", plugin, create("project", scaffold.Project))
 }
 
 func (a *app) buildCmd() *cobra.Command {

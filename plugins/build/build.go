@@ -92,21 +92,14 @@ func (b *Builder) All(ctx context.Context, dir string) ([]string, error) {
 // BuildTo builds the plugin whose source is in dir to the file module, whose
 // directory must exist.
 func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
-	language, err := languageOf(dir)
+	language, err := Of(dir)
 	if err != nil {
 		return err
 	}
-	var compile func(ctx context.Context, dir, file string, out io.Writer) error
-	switch language {
-	case "go":
-		compile = buildGo
-	case "":
-		return noSource(dir)
-	default:
-		return fmt.Errorf("the plugin in %s is written in %s, which `wasmill build` cannot build: build it with its own compiler and put the module at %s",
-			dir, language, module)
+	toolchain, err := language.find(ctx, language, dir)
+	if err != nil {
+		return err
 	}
-
 	out := b.Out
 	if out == nil {
 		out = io.Discard
@@ -120,10 +113,10 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 	if err := tmp.Close(); err != nil {
 		return fmt.Errorf("make a file for the module of %s: %w", dir, err)
 	}
-	if err := compile(ctx, dir, tmp.Name(), out); err != nil {
+	if err := toolchain.compile(ctx, dir, tmp.Name(), out); err != nil {
 		return err
 	}
-	if err := b.check(ctx, dir, tmp.Name()); err != nil {
+	if err := b.check(ctx, language, dir, tmp.Name()); err != nil {
 		return err
 	}
 	if err := os.Chmod(tmp.Name(), 0o644); err != nil {
@@ -137,7 +130,7 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 
 // check has a host load the module as `wasmill run` would, with every grant,
 // since the source does not say which ones its configuration will give it.
-func (b *Builder) check(ctx context.Context, dir, file string) error {
+func (b *Builder) check(ctx context.Context, l *Language, dir, file string) error {
 	h := host.New(host.Options{CacheDir: b.CacheDir, Worker: b.Worker})
 	if err := h.Open(ctx); err != nil {
 		return fmt.Errorf("open a host to check the module of %s: %w", dir, err)
@@ -149,7 +142,11 @@ func (b *Builder) check(ctx context.Context, dir, file string) error {
 		Grants: []string{abi.GrantClock, abi.GrantRandom, abi.GrantSecret},
 	})
 	if err != nil {
-		return &ModuleError{Dir: dir, Err: err}
+		refused := &ModuleError{Dir: dir, Err: err}
+		if errors.Is(err, host.ErrNotPlugin) {
+			refused.Hint = l.register
+		}
+		return refused
 	}
 	return generation.Close(context.WithoutCancel(ctx))
 }

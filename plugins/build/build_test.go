@@ -118,8 +118,8 @@ func TestBuild(t *testing.T) {
 			}
 			_, err := build.Build(t.Context(), dir, &out)
 			var refused *build.ModuleError
-			if !errors.As(err, &refused) || !strings.Contains(err.Error(), "wasmill_abi_v1") {
-				t.Errorf("error is %v, want a ModuleError that names the missing export", err)
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), "wasmill_abi_v1") || !strings.Contains(err.Error(), "calls sdk.Handle") {
+				t.Errorf("error is %v, want a ModuleError that names the missing export and what makes it", err)
 			}
 			if read(t, module) != first {
 				t.Error("the module changed")
@@ -151,8 +151,8 @@ func TestBuild(t *testing.T) {
 	})
 
 	t.Run("says which language it cannot build", func(t *testing.T) {
-		dir := project(t, map[string]string{"Cargo.toml": "[package]", "src/lib.rs": ""})
-		if _, err := build.Build(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "written in Rust") {
+		dir := project(t, map[string]string{"plugin.py": ""})
+		if _, err := build.Build(t.Context(), dir, nil); err == nil || !strings.Contains(err.Error(), "written in Python, which") {
 			t.Errorf("error is %v", err)
 		}
 	})

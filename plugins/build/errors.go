@@ -30,12 +30,17 @@ func (e *CompileError) Unwrap() error { return e.Err }
 // ModuleError says that the source compiles, but to a module that no host
 // would load. The module was thrown away; an earlier one is still in place.
 type ModuleError struct {
-	Dir string // of the source
-	Err error  // why the host refused it
+	Dir  string // of the source
+	Err  error  // why the host refused it
+	Hint string // what makes a plugin of source in its language
 }
 
 func (e *ModuleError) Error() string {
-	return "the source in " + e.Dir + " compiles, but to no plugin: " + e.Err.Error()
+	text := "the source in " + e.Dir + " compiles, but to no plugin: " + e.Err.Error()
+	if e.Hint != "" {
+		text += "; " + e.Hint
+	}
+	return text
 }
 
 // Unwrap returns the host's refusal.

@@ -1,15 +1,12 @@
 package build
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"go/version"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -19,66 +16,64 @@ import (
 // builds reactor modules.
 const oldestGo = "go1.24"
 
-// buildGo compiles the main package in dir to the module file.
-func buildGo(ctx context.Context, dir, file string, out io.Writer) error {
-	tool, err := findGo(ctx, dir)
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, tool, "build",
-		"-trimpath", "-ldflags=-w",
-		"-buildmode=c-shared", // a reactor: it exports functions and has no _start
-		"-buildvcs=false",     // the same source is the same module, whatever the commit
-		"-o", file, ".")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("build %s: %w", dir, ctx.Err())
-		}
-		return &CompileError{Dir: dir, Err: err}
-	}
-	return nil
+var golang = &Language{
+	Name: "go", Title: "Go",
+	needs:    "Go " + oldestGo[2:] + " or newer",
+	get:      "install it from https://go.dev/dl",
+	register: "a plugin is a main package that calls sdk.Handle, sdk.HandleOpen or sdk.HandleConfig of github.com/wasmill/wasmill/sdk in an init function",
+	signs:    []string{"*.go"},
+	find:     findGo,
 }
 
-// findGo returns the path of a go command that is able to build the module in dir.
-func findGo(ctx context.Context, dir string) (string, error) {
-	tool, err := exec.LookPath("go")
+// findGo returns a go command that is able to build the module in dir.
+func findGo(ctx context.Context, l *Language, dir string) (*Toolchain, error) {
+	path, err := exec.LookPath("go")
 	if err != nil {
-		return "", &ToolchainError{
-			Tool: "go", Err: err,
-			Message: "building a Go plugin needs Go " + oldestGo[2:] + " or newer, and there is no go command on PATH: install it from https://go.dev/dl",
-		}
+		return nil, l.missing("go", "there is no go command on PATH", err)
 	}
-	answer, err := ask(ctx, tool, dir, "env", "GOVERSION", "GOMOD")
+	gocmd := tool{path: path, dir: dir}
+	answer, err := gocmd.ask(ctx, "env", "GOVERSION", "GOMOD")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	have, mod, _ := strings.Cut(answer, "\n")
+	found := &Toolchain{Path: path, Version: have, compile: func(ctx context.Context, dir, file string, out io.Writer) error {
+		return buildGo(ctx, path, dir, file, out)
+	}}
 	release, _, _ := strings.Cut(have, " ") // "go1.26.1 X:…" with experiments
 	if !version.IsValid(release) {
-		return tool, nil // a development version
+		return found, nil // a development version
 	}
-	need := oldestGo
-	if filepath.Base(mod) == "go.mod" {
-		if asked := askedFor(ctx, tool, mod); version.Compare(asked, need) > 0 {
+	need, what := oldestGo, "a plugin in Go"
+	if dir != "" && filepath.Base(mod) == "go.mod" {
+		what = "the plugin in " + dir
+		if asked := askedFor(ctx, path, mod); version.Compare(asked, need) > 0 {
 			need = asked
 		}
 	}
 	if version.Compare(release, need) < 0 {
-		return "", &ToolchainError{
+		return nil, &ToolchainError{
 			Tool: "go", Err: errors.ErrUnsupported,
-			Message: fmt.Sprintf("building the plugin in %s needs Go %s or newer; %s is %s: update it from https://go.dev/dl", dir, need[2:], tool, have),
+			Message: fmt.Sprintf("building %s needs Go %s or newer; %s is %s: update it from https://go.dev/dl", what, need[2:], path, have),
 		}
 	}
-	return tool, nil
+	return found, nil
+}
+
+// buildGo compiles the main package in dir to the module file.
+func buildGo(ctx context.Context, path, dir, file string, out io.Writer) error {
+	gocmd := tool{path: path, dir: dir, env: []string{"GOOS=wasip1", "GOARCH=wasm"}}
+	return gocmd.compile(ctx, out, nil, "build",
+		"-trimpath", "-ldflags=-w",
+		"-buildmode=c-shared", // a reactor: it exports functions and has no _start
+		"-buildvcs=false",     // the same source is the same module, whatever the commit
+		"-o", file, ".")
 }
 
 // askedFor returns the version in the go line of a go.mod, "" when it cannot be
 // read: the compiler will say why.
-func askedFor(ctx context.Context, tool, mod string) string {
-	answer, err := ask(ctx, tool, filepath.Dir(mod), "mod", "edit", "-json", mod)
+func askedFor(ctx context.Context, path, mod string) string {
+	answer, err := tool{path: path, dir: filepath.Dir(mod)}.ask(ctx, "mod", "edit", "-json", mod)
 	if err != nil {
 		return ""
 	}
@@ -87,24 +82,4 @@ func askedFor(ctx context.Context, tool, mod string) string {
 		return ""
 	}
 	return "go" + parsed.Go
-}
-
-// ask runs the go command in dir and returns what it printed, trimmed.
-func ask(ctx context.Context, tool, dir string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, tool, args...)
-	cmd.Dir = dir
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return "", fmt.Errorf("ask %s for its version: %w", tool, ctx.Err())
-		}
-		// With GOTOOLCHAIN=auto every subcommand fails in a module that wants a
-		// newer release which cannot be downloaded.
-		return "", &ToolchainError{
-			Tool: "go", Err: err,
-			Message: fmt.Sprintf("%s does not work in %s: %s", tool, dir, cmp.Or(strings.TrimSpace(stderr.String()), err.Error())),
-		}
-	}
-	return strings.TrimSpace(stdout.String()), nil
 }

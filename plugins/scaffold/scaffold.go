@@ -17,44 +17,19 @@ import (
 	"text/template"
 
 	"github.com/wasmill/wasmill/runtime/config"
-	"github.com/wasmill/wasmill/sdk"
 )
 
-// Go is the version of the language that scaffolded modules ask for: that of
-// the SDK they are compiled with.
-const Go = "1.26.0"
-
-// sdkDir is where the copy of the SDK lies in what is scaffolded. The dot keeps
-// it out of `./...`.
-const sdkDir = ".wasmill"
-
-//go:embed templates
+// templates are, by folder: shared, what every scaffold has; plugin/shared, what
+// every plugin has; plugin/LANGUAGE, what one in that language has; project, what
+// a project has. A file becomes one of the same path below its folder, without
+// the suffix .tmpl when it is a template.
+//
+//go:embed all:templates
 var templates embed.FS
 
-// file is one file to write: the template from which it is made, and where.
-type file struct{ template, path string }
-
-var common = []file{
-	{"shared/go.mod.tmpl", "go.mod"},
-	{"shared/gitignore.tmpl", ".gitignore"},
-	{"shared/events.ndjson", "events.ndjson"},
-}
-
-var pluginFiles = []file{
-	{"plugin/main.go.tmpl", "main.go"},
-	{"plugin/main_test.go.tmpl", "main_test.go"},
-	{"plugin/wasmill.toml.tmpl", "wasmill.toml"},
-	{"plugin/README.md.tmpl", "README.md"},
-}
-
-var projectFiles = []file{
-	{"plugin/main.go.tmpl", "plugins/filter/main.go"},
-	{"plugin/main_test.go.tmpl", "plugins/filter/main_test.go"},
-	{"project/plugins/label/main.go.tmpl", "plugins/label/main.go"},
-	{"project/plugins/label/main_test.go.tmpl", "plugins/label/main_test.go"},
-	{"project/wasmill.toml.tmpl", "wasmill.toml"},
-	{"project/README.md.tmpl", "README.md"},
-}
+// folder is a folder of templates, or one of them, and the folder where what
+// becomes of it goes.
+type folder struct{ from, to string }
 
 // names is what the TOML names of plugins, topics and pipelines look like, too.
 var names = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -67,29 +42,37 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Plugin makes a plugin called name, in Go, with its test and a pipeline that
-// runs it, in dir. It makes dir when it is not there and refuses one that holds
-// anything already.
-func Plugin(dir, name string) error {
+// Plugin makes a plugin called name, in a language of Languages, with its test
+// and a pipeline that runs it, in dir. It makes dir when it is not there and
+// refuses one that holds anything already.
+func Plugin(dir, lang, name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	return write(dir, pluginFiles, values{Name: name, Plugin: name})
+	l, err := find(lang)
+	if err != nil {
+		return err
+	}
+	return write(dir, l, values{Name: name, Plugin: name, Ignore: l.ignore},
+		folder{"shared", ""}, folder{"plugin/shared", ""}, folder{"plugin/" + l.name, ""})
 }
 
-// Project makes a project called name with two plugins and a pipeline through
-// both, in dir, under the same conditions as Plugin.
+// Project makes a project called name with two plugins in Go and a pipeline
+// through both, in dir, under the same conditions as Plugin.
 func Project(dir, name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	return write(dir, projectFiles, values{Name: name, Plugin: "filter"})
+	return write(dir, languages[0], values{Name: name, Plugin: "filter", Ignore: languages[0].ignore},
+		folder{"shared", ""}, folder{"project", ""}, folder{"plugin/go/go.mod.tmpl", ""},
+		folder{"plugin/go/main.go.tmpl", "plugins/filter"}, folder{"plugin/go/main_test.go.tmpl", "plugins/filter"})
 }
 
 // values are what the templates are filled with.
 type values struct {
-	Name   string // of the plugin or the project
-	Plugin string // of the plugin whose source the template is
+	Name   string   // of the plugin or the project
+	Plugin string   // of the plugin whose source the template is
+	Ignore []string // what the language's compiler leaves behind, as .gitignore says it
 }
 
 // Go is the version that go.mod states.
@@ -98,7 +81,7 @@ func (values) Go() string { return Go }
 // GoMinor is that version as people say it.
 func (values) GoMinor() string { return strings.TrimSuffix(Go, ".0") }
 
-func write(dir string, files []file, v values) error {
+func write(dir string, l language, v values, folders ...folder) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case err == nil && len(entries) > 0:
@@ -107,16 +90,16 @@ func write(dir string, files []file, v values) error {
 		return fmt.Errorf("look into %s: %w", dir, err)
 	}
 	contents := map[string][]byte{}
-	for _, f := range append(common[:len(common):len(common)], files...) {
-		if contents[f.path], err = render(f, v); err != nil {
+	for _, f := range folders {
+		if err := fill(contents, f, v); err != nil {
 			return err
 		}
 	}
 	if contents["wasmill.schema.json"], err = config.Schema(); err != nil {
 		return fmt.Errorf("make the schema of wasmill.toml: %w", err)
 	}
-	if err := addSDK(contents); err != nil {
-		return err
+	if err := l.addSDK(contents); err != nil {
+		return fmt.Errorf("read the SDK: %w", err)
 	}
 	for name, content := range contents {
 		name = filepath.Join(dir, filepath.FromSlash(name))
@@ -130,40 +113,40 @@ func write(dir string, files []file, v values) error {
 	return nil
 }
 
-func render(f file, v values) ([]byte, error) {
-	source, err := templates.ReadFile("templates/" + f.template)
+// fill adds what the templates of a folder make.
+func fill(contents map[string][]byte, f folder, v values) error {
+	root := path.Join("templates", f.from)
+	return fs.WalkDir(templates, root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("read the templates: %w", err)
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		below := strings.TrimPrefix(name, root+"/")
+		if name == root {
+			below = path.Base(name)
+		}
+		contents[path.Join(f.to, strings.TrimSuffix(below, ".tmpl"))], err = render(name, v)
+		return err
+	})
+}
+
+func render(name string, v values) ([]byte, error) {
+	source, err := templates.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read the template of %s: %w", f.path, err)
+		return nil, fmt.Errorf("read the template %s: %w", name, err)
 	}
-	if path.Ext(f.template) != ".tmpl" {
+	if path.Ext(name) != ".tmpl" {
 		return source, nil
 	}
-	t, err := template.New(f.template).Option("missingkey=error").Parse(string(source))
+	t, err := template.New(name).Option("missingkey=error").Parse(string(source))
 	if err != nil {
-		return nil, fmt.Errorf("parse the template of %s: %w", f.path, err)
+		return nil, fmt.Errorf("parse the template %s: %w", name, err)
 	}
 	var out bytes.Buffer
 	if err := t.Execute(&out, v); err != nil {
-		return nil, fmt.Errorf("fill the template of %s: %w", f.path, err)
+		return nil, fmt.Errorf("fill the template %s: %w", name, err)
 	}
 	return out.Bytes(), nil
-}
-
-// addSDK adds the SDK's source, without its tests, as a module of its own.
-func addSDK(contents map[string][]byte) error {
-	contents[sdkDir+"/go.mod"] = []byte("module github.com/wasmill/wasmill\n\ngo " + Go + "\n")
-	return fs.WalkDir(sdk.Source, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return fmt.Errorf("read the SDK: %w", err)
-		}
-		if entry.IsDir() || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
-			return nil
-		}
-		content, err := fs.ReadFile(sdk.Source, name)
-		if err != nil {
-			return fmt.Errorf("read the SDK: %w", err)
-		}
-		contents[path.Join(sdkDir, "sdk", name)] = content
-		return nil
-	})
 }

@@ -21,7 +21,7 @@ import (
 
 func TestPlugin(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "my-demo")
-	if err := scaffold.Plugin(dir, "my-demo"); err != nil {
+	if err := scaffold.Plugin(dir, "go", "my-demo"); err != nil {
 		t.Fatal(err)
 	}
 	offline(t)
@@ -136,7 +136,7 @@ func TestRefusals(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := scaffold.Plugin(dir, "demo"); err == nil || !strings.Contains(err.Error(), "is not empty (it holds mine)") {
+		if err := scaffold.Plugin(dir, "go", "demo"); err == nil || !strings.Contains(err.Error(), "is not empty (it holds mine)") {
 			t.Errorf("error is %v", err)
 		}
 		if got := names(t, dir); !slices.Equal(got, []string{"mine"}) {
@@ -145,7 +145,7 @@ func TestRefusals(t *testing.T) {
 	})
 
 	t.Run("an empty directory is taken", func(t *testing.T) {
-		if err := scaffold.Plugin(t.TempDir(), "demo"); err != nil {
+		if err := scaffold.Plugin(t.TempDir(), "go", "demo"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -153,7 +153,8 @@ func TestRefusals(t *testing.T) {
 	for _, name := range []string{"", "Demo", "-demo", "de mo", "../demo", "a/b", "d\u00e9mo", "demo.wasm", strings.Repeat("a", 64), "a\x00"} {
 		t.Run("the name "+name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "new")
-			for _, create := range []func(dir, name string) error{scaffold.Plugin, scaffold.Project} {
+			plugin := func(dir, name string) error { return scaffold.Plugin(dir, "go", name) }
+			for _, create := range []func(dir, name string) error{plugin, scaffold.Project} {
 				if err := create(dir, name); err == nil || !strings.Contains(err.Error(), "is no name for a plugin or project") {
 					t.Errorf("error is %v", err)
 				}
@@ -164,15 +165,37 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 
+	t.Run("a language that it does not know", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "new")
+		if err := scaffold.Plugin(dir, "cobol", "demo"); err == nil || !strings.Contains(err.Error(), `there is no language "cobol": it is one of go`) {
+			t.Errorf("error is %v", err)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the directory was made: %v", err)
+		}
+	})
+
 	t.Run("a directory that cannot be made", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := scaffold.Plugin(filepath.Join(file, "demo"), "demo"); err == nil {
+		if err := scaffold.Plugin(filepath.Join(file, "demo"), "go", "demo"); err == nil {
 			t.Error("no error")
 		}
 	})
+}
+
+func TestLanguagesAreThoseOfBuild(t *testing.T) {
+	var known []string
+	for _, l := range build.Languages() {
+		known = append(known, l.Name)
+	}
+	for _, name := range scaffold.Languages() {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s can be begun and not be built", name)
+		}
+	}
 }
 
 func TestGoVersionIsThatOfTheSDK(t *testing.T) {

@@ -46,7 +46,7 @@ var house = map[string][]string{
 	"runtime/plan":   {"runtime/config", "runtime/event"},
 	"runtime/engine": {
 		"runtime/plan", "runtime/pipeline", "runtime/broker", "runtime/event", "runtime/status",
-		"host", "sdk/abi", "golang.org/x/sync",
+		"host", "sdk/abi", "plugins/manifest", "golang.org/x/sync",
 	},
 	"runtime/reload": {"runtime/config", "runtime/plan", "runtime/event", "github.com/fsnotify/fsnotify"},
 
@@ -80,7 +80,8 @@ var house = map[string][]string{
 	// Around plugins.
 	"plugins/builtin":       {},
 	"plugins/builtin/build": {},
-	"plugins/build":         {"host", "sdk/abi", "github.com/BurntSushi/toml"}, // no room reads a file that does not validate yet
+	"plugins/manifest":      {"host"},
+	"plugins/build":         {"plugins/manifest", "host", "sdk/abi", "github.com/BurntSushi/toml"}, // no room reads a file that does not validate yet
 	"plugins/scaffold":      {"sdk", "runtime/config"},
 
 	// Wiring.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/runtime/status"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
@@ -19,7 +20,9 @@ type inspection struct {
 	Source string `json:"source"`
 	ABI    string `json:"abi"`
 	host.Description
-	Running *status.Plugin `json:"running,omitempty"`
+	Manifest *manifest.Manifest `json:"manifest,omitempty"`
+	Lies     []manifest.Finding `json:"manifest_findings,omitempty"`
+	Running  *status.Plugin     `json:"running,omitempty"`
 }
 
 func (a *app) pluginsInspectCmd() *cobra.Command {
@@ -41,12 +44,23 @@ func (a *app) pluginsInspectCmd() *cobra.Command {
 				return invalid("plugins inspect: %s %w", source, err)
 			}
 			out.ABI = abiOf(out.Description)
+			if out.Manifest, out.Lies, err = manifest.Check(module, fileOf(source)); err != nil {
+				return invalid("plugins inspect: %s %w", source, err)
+			}
 			if a.json() {
 				return a.printJSON(out)
 			}
 			return a.printInspection(out)
 		},
 	}
+}
+
+// fileOf is the file of a module that lies in one.
+func fileOf(source string) string {
+	if strings.HasPrefix(source, "builtin:") {
+		return ""
+	}
+	return source
 }
 
 func looksLikePath(s string) bool { return strings.ContainsAny(s, "/\\.") }
@@ -100,6 +114,41 @@ func abiOf(d host.Description) string {
 	return "none (" + abi.ExportABI + " is not exported)"
 }
 
+func manifestLine(m *manifest.Manifest) string {
+	if m == nil {
+		return "unknown: the module has no manifest"
+	}
+	if m.Version == "" {
+		return m.Name + ", without a version"
+	}
+	return m.String()
+}
+
+func builtWith(m *manifest.Manifest) string {
+	if m == nil {
+		return ""
+	}
+	parts := []string{}
+	for _, s := range []string{m.Language, m.Compiler, m.SDK, strings.Join(m.Flags, " ")} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func sourceLine(m *manifest.Manifest) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.Source == nil:
+		return "not known to git"
+	case m.Source.Dirty:
+		return "commit " + m.Source.Revision + " with changes that are not committed"
+	}
+	return "commit " + m.Source.Revision
+}
+
 func functionName(f host.Function) string {
 	if f.Name == "" {
 		return fmt.Sprintf("number %d", f.Index)
@@ -125,6 +174,9 @@ func (a *app) printInspection(in inspection) error {
 	}
 	if err := a.fields(
 		"module", in.Source,
+		"plugin", manifestLine(in.Manifest),
+		"built with", builtWith(in.Manifest),
+		"source", sourceLine(in.Manifest),
 		"sha256", in.Digest,
 		"size", size(in.Size),
 		"ABI", in.ABI,
@@ -136,6 +188,9 @@ func (a *app) printInspection(in inspection) error {
 		"verdict", verdict,
 	); err != nil {
 		return err
+	}
+	for _, l := range in.Lies {
+		a.printf("%s the module %s\n", a.paint(a.stdout, yellow, "warning:"), clean(l.Message))
 	}
 	for _, part := range []struct {
 		title string

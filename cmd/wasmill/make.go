@@ -12,6 +12,7 @@ import (
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/plugins/build"
+	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/plugins/scaffold"
 )
 
@@ -48,14 +49,22 @@ func (a *app) newCmd() *cobra.Command {
 }
 
 func (a *app) buildCmd() *cobra.Command {
-	return &cobra.Command{
+	var version string
+	c := &cobra.Command{
 		Use:   "build [DIR]",
 		Short: "Compile the plugins of a directory, with the compiler of their language",
-		Args:  exactly("[DIR]"),
+		Long: "Compile the plugins of a directory, with the compiler of their language. Each module\n" +
+			"gets a manifest, which \"wasmill plugins inspect\" shows: name, version, ABI, grants,\n" +
+			"digest, compiler and the commit of its source. The version is --version, or that of\n" +
+			"Cargo.toml or package.json.",
+		Args: exactly("[DIR]"),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) > 0 {
 				dir = args[0]
+			}
+			if err := manifest.CheckText(version); err != nil {
+				return invalid("build: --version %w", err)
 			}
 			cache, err := a.cacheDir()
 			if err != nil {
@@ -65,7 +74,7 @@ func (a *app) buildCmd() *cobra.Command {
 			if err != nil {
 				return environment("build: %w", err)
 			}
-			b := build.Builder{Out: a.stderr, CacheDir: cache, Worker: worker}
+			b := build.Builder{Out: a.stderr, CacheDir: cache, Worker: worker, Version: version}
 			modules, err := b.All(c.Context(), dir)
 			if err != nil {
 				return fmt.Errorf("build: %w", err)
@@ -79,6 +88,8 @@ func (a *app) buildCmd() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVar(&version, "version", "", "`version` of the plugins, for their manifest")
+	return c
 }
 
 // relative shortens a path below the working directory.

@@ -56,11 +56,11 @@ func (a *app) pluginsHistoryCmd() *cobra.Command {
 			rows := make([][]string, len(history))
 			for i, g := range history {
 				rows[i] = []string{
-					fmt.Sprint(g.Number), g.State, short(g.Digest), g.Origin, g.Loaded.Local().Format(time.DateTime),
+					fmt.Sprint(g.Number), g.State, versionOf(g), short(g.Digest), g.Origin, g.Loaded.Local().Format(time.DateTime),
 					size(g.Size), fmt.Sprintf("%.0f ms", g.Compile*1000), clip(clean(g.Reason), 100),
 				}
 			}
-			return a.table([]string{"GENERATION", "STATE", "DIGEST", "ORIGIN", "LOADED", "SIZE", "TOOK", "REASON"}, rows)
+			return a.table([]string{"GENERATION", "STATE", "VERSION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "TOOK", "REASON"}, rows)
 		},
 	}
 }
@@ -86,4 +86,17 @@ func (a *app) pluginsRollbackCmd() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// versionOf is what a module says of its version, marked when its manifest is not
+// true; "-" when it says nothing.
+func versionOf(g status.Generation) string {
+	v := g.Version
+	if v == "" {
+		v = "-"
+	}
+	if len(g.Warnings) > 0 {
+		v += " (?)"
+	}
+	return v
 }

@@ -55,6 +55,7 @@ func TestScript(t *testing.T) {
 			"get":    cmdGet,
 			"until":  cmdUntil,
 			"signal": cmdSignal,
+			"module": cmdModule,
 		},
 	})
 }

@@ -141,14 +141,17 @@ func (a *app) printPlugins(list []status.Plugin) error {
 	for i, p := range list {
 		g := p.Generation
 		rows[i] = []string{
-			p.Name, p.Source, strings.Join(p.Pipelines, ", "), fmt.Sprint(g.Number), short(g.Digest), g.Origin,
+			p.Name, versionOf(g), p.Source, strings.Join(p.Pipelines, ", "), fmt.Sprint(g.Number), short(g.Digest), g.Origin,
 			age(g.Loaded, time.Now()), size(g.Size), size(g.Memory),
 		}
 	}
-	if err := a.table([]string{"PLUGIN", "SOURCE", "PIPELINES", "GENERATION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "MEMORY"}, rows); err != nil {
+	if err := a.table([]string{"PLUGIN", "VERSION", "SOURCE", "PIPELINES", "GENERATION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "MEMORY"}, rows); err != nil {
 		return err
 	}
 	for _, p := range list {
+		for _, w := range p.Generation.Warnings {
+			a.printf("%s the module of %s %s\n", a.paint(a.stdout, yellow, "warning:"), p.Name, clean(w))
+		}
 		if len(p.History) > 0 && p.History[0].Number > p.Generation.Number {
 			g := p.History[0] // newer than the one in use: it did not make it
 			a.printf("%s generation %d of %s was %s %s: %s\n",

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/runtime/config"
 	"github.com/wasmill/wasmill/runtime/engine"
 	"github.com/wasmill/wasmill/runtime/plan"
@@ -17,6 +19,7 @@ type validation struct {
 	File      string    `json:"file"`
 	Valid     bool      `json:"valid"`
 	Findings  []finding `json:"findings"`
+	Warnings  []finding `json:"warnings"` // what does not make it invalid
 	Topics    int       `json:"topics"`
 	Plugins   int       `json:"plugins"`
 	Pipelines int       `json:"pipelines"`
@@ -64,8 +67,9 @@ func (a *app) validateCmd() *cobra.Command {
 			if err != nil && exitCode(err) != exitInvalid {
 				return err
 			}
-			out := validation{File: file, Valid: err == nil, Findings: findingsOf(err)}
+			out := validation{File: file, Valid: err == nil, Findings: findingsOf(err), Warnings: []finding{}}
 			if p != nil {
+				out.Warnings = a.labels(p)
 				out.Topics, out.Plugins, out.Pipelines = len(p.Topics), len(p.Plugins), len(p.Pipelines)
 			}
 			if a.json() {
@@ -76,6 +80,9 @@ func (a *app) validateCmd() *cobra.Command {
 					return &exitError{exitInvalid, errSilent}
 				}
 				return nil
+			}
+			for _, w := range out.Warnings {
+				a.note("%s %s: %s", a.paint(a.stderr, yellow, "warning:"), w.File, clean(w.Message))
 			}
 			var findings config.Findings
 			switch {
@@ -101,6 +108,27 @@ func (a *app) checkPlugins(c *cobra.Command, p *plan.Plan) error {
 		err = &exitError{exitInvalid, err}
 	}
 	return errors.Join(err, h.Close(c.Context()))
+}
+
+// labels says which modules have a manifest that is not true. They run all the
+// same, see the engine.
+func (a *app) labels(p *plan.Plan) []finding {
+	list := []finding{}
+	for _, plugin := range p.Plugins {
+		const most = 64 << 20
+		if info, err := os.Stat(plugin.Path); err != nil || !info.Mode().IsRegular() || info.Size() > most {
+			continue // built in; or the engine has said that it cannot be read
+		}
+		module, err := os.ReadFile(plugin.Path)
+		if err != nil {
+			continue
+		}
+		_, lies, _ := manifest.Check(module, plugin.Path)
+		for _, l := range lies {
+			list = append(list, finding{File: relative(plugin.Path), Message: fmt.Sprintf("the module of plugin %q %s", plugin.Name, l.Message)})
+		}
+	}
+	return list
 }
 
 func plural(n int, what string) string {

@@ -1,6 +1,6 @@
 // Package build turns the source of a plugin into a module: it finds out the
-// language, calls that language's own compiler, has a host load the result,
-// and only then puts it in place of the old one, in one step, so that a
+// language, calls that language's own compiler, adds a manifest, has a host load
+// the result, and only then puts it in place of the old one, in one step, so that a
 // running Wasmill that watches the file never reads half a module.
 package build
 
@@ -24,6 +24,9 @@ type Builder struct {
 	// CacheDir is the host's cache of compiled modules. With the directory that
 	// `wasmill run` uses, the check of the module warms it up. "" = none.
 	CacheDir string
+	// Version is what the manifests say; "" = what the language's own description
+	// of the package says.
+	Version string
 	// Worker is the host's command that compiles modules aside. nil = they are
 	// compiled in this process.
 	Worker []string
@@ -114,6 +117,9 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 		return fmt.Errorf("make a file for the module of %s: %w", dir, err)
 	}
 	if err := toolchain.compile(ctx, dir, tmp.Name(), out); err != nil {
+		return err
+	}
+	if err := b.label(ctx, language, toolchain, dir, module, tmp.Name()); err != nil {
 		return err
 	}
 	if err := b.check(ctx, language, dir, tmp.Name()); err != nil {

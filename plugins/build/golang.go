@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -37,9 +38,10 @@ func findGo(ctx context.Context, l *Language, dir string) (*Toolchain, error) {
 		return nil, err
 	}
 	have, mod, _ := strings.Cut(answer, "\n")
-	found := &Toolchain{Path: path, Version: have, compile: func(ctx context.Context, dir, file string, out io.Writer) error {
+	found := &Toolchain{Path: path, Version: have, flags: goFlags(), compile: func(ctx context.Context, dir, file string, out io.Writer) error {
 		return buildGo(ctx, path, dir, file, out)
 	}}
+	found.sdk = func(ctx context.Context) string { return goSDK(ctx, gocmd) }
 	release, _, _ := strings.Cut(have, " ") // "go1.26.1 X:…" with experiments
 	if !version.IsValid(release) {
 		return found, nil // a development version
@@ -63,11 +65,26 @@ func findGo(ctx context.Context, l *Language, dir string) (*Toolchain, error) {
 // buildGo compiles the main package in dir to the module file.
 func buildGo(ctx context.Context, path, dir, file string, out io.Writer) error {
 	gocmd := tool{path: path, dir: dir, env: []string{"GOOS=wasip1", "GOARCH=wasm"}}
-	return gocmd.compile(ctx, out, nil, "build",
+	return gocmd.compile(ctx, out, nil, slices.Concat([]string{"build"}, goFlags(), []string{"-o", file, "."})...)
+}
+
+func goFlags() []string {
+	return []string{
 		"-trimpath", "-ldflags=-w",
 		"-buildmode=c-shared", // a reactor: it exports functions and has no _start
 		"-buildvcs=false",     // the same source is the same module, whatever the commit
-		"-o", file, ".")
+	}
+}
+
+// goSDK says which SDK the module that gocmd works in has: "" when it speaks the
+// ABI by itself, without a version in the SDK's own repository.
+func goSDK(ctx context.Context, gocmd tool) string {
+	const sdk = "github.com/wasmill/wasmill"
+	version, err := gocmd.ask(ctx, "list", "-m", "-f", "{{if .Replace}}copy{{else}}{{.Version}}{{end}}", sdk)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(sdk + " " + version)
 }
 
 // askedFor returns the version in the go line of a go.mod, "" when it cannot be

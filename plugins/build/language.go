@@ -30,6 +30,9 @@ type Language struct {
 type Toolchain struct {
 	Path    string // of the command
 	Version string // of the compiler, as it says it itself
+	// flags and sdk are what the manifest of a module says beside that; nil = nothing.
+	flags []string
+	sdk   func(ctx context.Context) string // with its version; "" = unknown
 	// compile compiles the source in dir to the module file and writes what the
 	// compiler prints to out, unchanged.
 	compile func(ctx context.Context, dir, file string, out io.Writer) error

@@ -103,6 +103,7 @@ func (p *plugin) install(m *loaded, t *trial, origin, reason string) replaced {
 	}
 	p.mu.current = p.recordLocked(m.Digest(), m.size, m.spec, origin, stateActive, reason)
 	p.mu.current.Compile = m.LoadTime().Seconds()
+	p.mu.current.Module, p.mu.current.Version, p.mu.current.Warnings = m.label.module, m.label.version, m.label.warnings
 	p.mu.module, p.mu.trial = m, t
 	if origin == originConfig {
 		p.mu.spec = m.spec

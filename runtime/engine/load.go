@@ -142,11 +142,16 @@ func (e *Engine) load(ctx context.Context, spec plan.Plugin, dir string, b []byt
 			e.log.Warn("a rollback to this version of the plugin will not be possible", "plugin", spec.Name, "digest", m.Digest(), "error", err)
 		}
 	}
-	return newLoaded(m, spec, len(b), func(err error) {
+	l := newLoaded(m, spec, len(b), func(err error) {
 		if err != nil {
 			e.log.Warn("close a retired module", "plugin", spec.Name, "error", err)
 		}
-	}), nil
+	})
+	l.label = labelOf(spec, b)
+	for _, w := range l.label.warnings {
+		e.log.Warn("a module "+w, "plugin", spec.Name, "path", spec.Path)
+	}
+	return l, nil
 }
 
 // loadAll loads plugins side by side. On an error the modules that did load are

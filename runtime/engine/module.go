@@ -21,6 +21,7 @@ type loaded struct {
 	module
 	spec   plan.Plugin // what it was loaded for
 	size   int         // bytes of the module
+	label  label
 	refs   atomic.Int64
 	closed func(error)
 }

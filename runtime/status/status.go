@@ -132,6 +132,11 @@ type Generation struct {
 	Reason  string    `json:"reason,omitempty"` // why refused or rolled back
 	Memory  int64     `json:"memory"`           // bytes of all its instances
 	Compile float64   `json:"load_seconds"`
+
+	// What the module says of itself, "" and nil when it has no manifest.
+	Module   string   `json:"module,omitempty"`   // its name
+	Version  string   `json:"version,omitempty"`  // as its author counts
+	Warnings []string `json:"warnings,omitempty"` // what of it is not true
 }
 
 // Message is one stored message of a topic.

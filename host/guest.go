@@ -58,7 +58,7 @@ func (gen *Generation) newGuest(spec *InstanceSpec, log func(level int, line str
 	}
 	g.clock = clock{start: time.Now(), real: gen.granted(abi.GrantClock)}
 	g.rand = rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", gen.digest, spec.Pipeline, spec.Partition)))
-	g.out = output{log: log, admit: gen.gate.line, redact: gen.redact, why: -1}
+	g.out = output{log: log, admit: gen.gate.line, gate: gen.gate, redact: gen.redact, why: -1}
 	g.ctx = context.WithValue(context.Background(), guestKey{}, g)
 	if f := g.start(); f != nil {
 		g.release()

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -172,6 +173,36 @@ func TestGoGuest(t *testing.T) {
 		want := []string{"p/1 0 to stdout", "p/1 4 to stderr", "p/1 -4 to the log", "p/1 4 without an end"}
 		if !slices.Equal(r.lines, want) {
 			t.Errorf("log is %q, want %q", r.lines, want)
+		}
+	})
+	t.Run("a crash is logged whole, and its repetitions are counted", func(t *testing.T) {
+		r := &recorder{}
+		spec := goSpec(t, "panic")
+		spec.Log = r.log
+		i := start(t, load(t, spec))
+		const calls = 5
+		for range calls {
+			err := i.Process(t.Context(), abi.BatchHeader{}, events(1, 1), &abi.Result{})
+			if f := (*Fault)(nil); !errors.As(err, &f) || !strings.Contains(f.FaultDetail(), "panic: ") {
+				t.Errorf("it ended with %v, without what the runtime said", err)
+			}
+		}
+		i.Discard()
+		shown, cut := 0, 0
+		for _, l := range r.lines {
+			if strings.Contains(l, "panic: ") {
+				shown++
+			}
+			if _, n, ok := strings.Cut(l, "crashes cut here: "); ok {
+				var more int
+				if _, err := fmt.Sscan(n, &more); err != nil {
+					t.Error(err)
+				}
+				cut += more
+			}
+		}
+		if shown == 0 || shown == calls || shown+cut != calls {
+			t.Errorf("%d crashes were shown and %d said to be cut, of %d: %q", shown, cut, calls, r.lines)
 		}
 	})
 	t.Run("counters and gauges are reported once a call", func(t *testing.T) {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,6 +18,10 @@ const (
 
 	observeBurst = 1 << 20
 	observeRate  = 1 << 20
+
+	// A runtime that gives up dumps a hundred lines, each time the same ones.
+	crashBurst = 1
+	crashEvery = 10 * time.Second
 )
 
 // bucket is a token bucket. The zero bucket is full when it is first used.
@@ -41,10 +46,12 @@ func (b *bucket) fill(now time.Time) {
 type gate struct {
 	mu struct {
 		sync.Mutex
-		lines, bytes, values bucket
-		told                 time.Time // of the last report
-		cutLines, cutBytes   int       // since then
-		cutValues            uint64
+		lines, bytes, values  bucket
+		crashes               bucket
+		told                  time.Time // of the last report
+		cutLines, cutBytes    int       // since then
+		cutCrashes, cutDumped int       // crashes, and lines of theirs
+		cutValues             uint64
 	}
 }
 
@@ -53,8 +60,30 @@ func newGate() *gate {
 	g.mu.lines = bucket{burst: logBurst, rate: logRate}
 	g.mu.bytes = bucket{burst: logBytesBurst, rate: logBytesRate}
 	g.mu.values = bucket{burst: observeBurst, rate: observeRate}
+	g.mu.crashes = bucket{burst: crashBurst, rate: 1 / crashEvery.Seconds()}
 	g.mu.told = time.Now()
 	return g
+}
+
+// crash says whether what a guest's runtime says of a crash may pass; else its
+// lines are given to crashLine.
+func (g *gate) crash() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.crashes.fill(time.Now())
+	if g.mu.crashes.tokens < 1 {
+		g.mu.cutCrashes++
+		return false
+	}
+	g.mu.crashes.tokens--
+	return true
+}
+
+// crashLine counts a line of a crash that did not pass.
+func (g *gate) crashLine() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.cutDumped++
 }
 
 // line says whether a line of n bytes may pass; else it is counted as cut.
@@ -99,24 +128,24 @@ func (g *gate) report(end bool) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m := &g.mu
-	if m.cutLines == 0 && m.cutValues == 0 {
+	if m.cutLines == 0 && m.cutValues == 0 && m.cutCrashes == 0 {
 		return ""
 	}
 	now := time.Now()
 	if !end && now.Sub(m.told) < time.Second {
 		return ""
 	}
-	var line string
+	var parts []string
+	if m.cutCrashes > 0 {
+		parts = append(parts, fmt.Sprintf("crashes cut here: %d (%d lines); one in %s is shown, the dead letters have each", m.cutCrashes, m.cutDumped, crashEvery))
+	}
 	if m.cutLines > 0 {
-		line = fmt.Sprintf("lines cut here: %d (%d bytes); a plugin may log %d lines and %s at once, %.0f lines and %s a second",
-			m.cutLines, m.cutBytes, logBurst, size(logBytesBurst), logRate, size(logBytesRate))
+		parts = append(parts, fmt.Sprintf("lines cut here: %d (%d bytes); a plugin may log %d lines and %s at once, %.0f lines and %s a second",
+			m.cutLines, m.cutBytes, logBurst, size(logBytesBurst), logRate, size(logBytesRate)))
 	}
 	if m.cutValues > 0 {
-		if line != "" {
-			line += "; "
-		}
-		line += fmt.Sprintf("observations of histograms cut here: %d; a plugin may make %d a second", m.cutValues, int(observeRate))
+		parts = append(parts, fmt.Sprintf("observations of histograms cut here: %d; a plugin may make %d a second", m.cutValues, int(observeRate)))
 	}
-	m.told, m.cutLines, m.cutBytes, m.cutValues = now, 0, 0, 0
-	return line
+	m.told, m.cutLines, m.cutBytes, m.cutCrashes, m.cutDumped, m.cutValues = now, 0, 0, 0, 0, 0
+	return strings.Join(parts, "; ")
 }

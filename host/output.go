@@ -21,6 +21,7 @@ const (
 type output struct {
 	log    func(level int, line string) // may be nil
 	admit  func(bytes int) bool         // whether the log takes a line now; nil = always
+	gate   *gate                        // for what a runtime says of a crash; nil = all of it
 	redact *redactor
 	parts  [2]partial // standard output, standard error
 
@@ -29,8 +30,10 @@ type output struct {
 	// tail holds the last lines, each with its end, oldest first: at most maxTail
 	// bytes of whole lines and up to as much that is to be forgotten.
 	tail  []byte
-	fresh int // where in tail the lines of the current call begin
-	why   int // where in tail the guest's runtime says why it gives up, -1 = it has not
+	fresh int  // where in tail the lines of the current call begin
+	why   int  // where in tail the guest's runtime says why it gives up, -1 = it has not
+	mute  bool // the rest of the call is kept, but not logged
+	fell  bool // the guest's runtime has begun to say that it gives up
 }
 
 // partial is a line that has not ended yet.
@@ -114,6 +117,10 @@ func (o *output) line(level int, b []byte, truncated bool) {
 		b = o.shown
 	}
 	o.keep(b)
+	if o.mute {
+		o.gate.crashLine()
+		return
+	}
 	if o.log != nil && len(b) > 0 && (o.admit == nil || o.admit(len(b))) {
 		o.log(level, string(b))
 	}
@@ -128,8 +135,13 @@ func characters(b []byte, n int) int {
 }
 
 func (o *output) keep(b []byte) {
-	if o.why < 0 && isPanic(b) {
+	panics := isPanic(b)
+	if o.why < 0 && panics {
 		o.why = len(o.tail)
+	}
+	if !o.fell && (panics || bytes.HasPrefix(b, []byte("runtime: goroutine stack exceeds"))) {
+		o.fell = true
+		o.mute = o.gate != nil && !o.gate.crash()
 	}
 	if o.why >= 0 {
 		if len(o.tail)-o.why+len(b)+1 <= maxTail {
@@ -166,7 +178,7 @@ func (o *output) begin() {
 	if o.why >= 0 && len(o.tail) > maxTail {
 		o.forget(o.why)
 	}
-	o.fresh, o.why = len(o.tail), -1
+	o.fresh, o.why, o.mute, o.fell = len(o.tail), -1, false, false
 }
 
 // lastLine returns the last line that the current call wrote, or "".

@@ -163,7 +163,7 @@ func (a *app) restoreCmd() *cobra.Command {
 				return archiveError("restore", args[0], err)
 			}
 			for _, l := range r.Losses {
-				a.note("%s topic %q has lost %d messages, %v: %s", a.paint(a.stderr, yellow, "note:"), l.Stream, l.Count, l.Ranges, l.Cause)
+				a.note("%s topic %q has lost %s, %v: %s", a.paint(a.stderr, yellow, "note:"), l.Stream, counted(l.Count, "message"), l.Ranges, l.Cause)
 			}
 			if a.json() {
 				return a.printJSON(r)

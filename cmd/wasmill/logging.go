@@ -29,7 +29,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 // logListener writes what plugins log, and that events were dead-lettered, to
 // the log. Payloads are never logged.
 func logListener(log *slog.Logger) event.Listener {
-	var quiet limiter
+	quiet := limiter{}
 	return event.Listener{
 		Log: func(pipeline, plugin string, partition, level int, line string) {
 			//nolint:sloglint // the message is the plugin's own
@@ -37,7 +37,7 @@ func logListener(log *slog.Logger) event.Listener {
 				slog.String("plugin", plugin), slog.String("pipeline", pipeline), slog.Int("partition", partition))
 		},
 		DeadLettered: func(pipeline, stage, plugin string, seq uint64, kind, cause string) {
-			ok, missed := quiet.allow(time.Now())
+			ok, missed := quiet.allow([3]string{pipeline, stage, kind}, time.Now())
 			if !ok {
 				return
 			}
@@ -47,29 +47,47 @@ func logListener(log *slog.Logger) event.Listener {
 	}
 }
 
-// logged is how many dead letters a second are logged.
-const logged = 10
+// How many dead letters of a stage for the same kind of fault are logged: a few
+// at once, then one in a while.
+const (
+	loggedAtOnce = 3
+	loggedEvery  = 10 * time.Second
+)
 
-// limiter lets a few lines a second through: a stream of poison must not become
-// a stream of log lines. dlq list and the metrics have them all.
+// limiter lets few of many lines through that say the same: a stream of poison
+// must not become a stream of log lines. dlq list and the metrics have them all.
 type limiter struct {
-	mu     sync.Mutex
-	end    time.Time // of the second at hand
-	left   int       // lines that it still lets through
-	missed int       // lines not let through since the last one that was
+	mu sync.Mutex
+	of map[[3]string]*repeated
 }
 
-func (l *limiter) allow(now time.Time) (ok bool, missed int) {
+// repeated counts the lines that say the same.
+type repeated struct {
+	left   int       // that are let through
+	filled time.Time // when left last grew
+	missed int       // not let through since the last one that was
+}
+
+func (l *limiter) allow(what [3]string, now time.Time) (ok bool, missed int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !now.Before(l.end) {
-		l.end, l.left = now.Add(time.Second), logged
+	r := l.of[what]
+	if r == nil {
+		if l.of == nil {
+			l.of = map[[3]string]*repeated{}
+		}
+		r = &repeated{left: loggedAtOnce, filled: now}
+		l.of[what] = r
 	}
-	if l.left == 0 {
-		l.missed++
+	if n := int(now.Sub(r.filled) / loggedEvery); n > 0 {
+		r.left = min(r.left+n, loggedAtOnce)
+		r.filled = r.filled.Add(time.Duration(n) * loggedEvery)
+	}
+	if r.left == 0 {
+		r.missed++
 		return false, 0
 	}
-	l.left--
-	missed, l.missed = l.missed, 0
+	r.left--
+	missed, r.missed = r.missed, 0
 	return true, missed
 }

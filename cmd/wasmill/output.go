@@ -120,6 +120,14 @@ func count[T ~int | ~int64 | ~uint64](n T) string {
 	return s
 }
 
+// counted prints a number and what it counts, whose plural ends in s.
+func counted[T ~int | ~int64 | ~uint64](n T, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return count(n) + " " + what + "s"
+}
+
 // size prints bytes in IEC units.
 func size[T ~int | ~int64 | ~uint64](n T) string {
 	f, unit := float64(n), 0

@@ -26,20 +26,27 @@ func TestStatusNamesAPluginsVersionThatDidNotMakeIt(t *testing.T) {
 	}
 }
 
-func TestDeadLettersAreLoggedAFewASecond(t *testing.T) {
+func TestDeadLettersThatSayTheSameAreLoggedOnceInAWhile(t *testing.T) {
 	t.Parallel()
 	var l limiter
 	now := time.Now()
-	for i := range logged + 3 {
-		if ok, _ := l.allow(now); ok != (i < logged) {
+	trap, deadline := [3]string{"p", "s", "trap"}, [3]string{"p", "s", "deadline"}
+	for i := range loggedAtOnce + 7 {
+		if ok, _ := l.allow(trap, now.Add(time.Duration(i))); ok != (i < loggedAtOnce) {
 			t.Errorf("line %d: %v", i+1, ok)
 		}
 	}
-	if ok, missed := l.allow(now.Add(time.Second)); !ok || missed != 3 {
-		t.Errorf("a second later: %v, with %d not logged", ok, missed)
+	if ok, missed := l.allow(deadline, now); !ok || missed != 0 {
+		t.Errorf("another fault: %v, with %d not logged", ok, missed)
 	}
-	if _, missed := l.allow(now.Add(time.Second)); missed != 0 {
-		t.Errorf("%d not logged are said again", missed)
+	if ok, missed := l.allow(trap, now.Add(loggedEvery)); !ok || missed != 7 {
+		t.Errorf("later: %v, with %d not logged", ok, missed)
+	}
+	if ok, _ := l.allow(trap, now.Add(loggedEvery)); ok {
+		t.Error("one more passed")
+	}
+	if ok, missed := l.allow(trap, now.Add(2*loggedEvery)); !ok || missed != 1 {
+		t.Errorf("later still: %v, with %d not logged", ok, missed)
 	}
 }
 

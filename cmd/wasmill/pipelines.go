@@ -103,11 +103,20 @@ func (a *app) printPipeline(p status.Pipeline) error {
 		"retried", count(p.Retried),
 		"dead-lettered", count(p.DeadLettered),
 		"faults", strings.Join(faults, ", "),
-		"in flight", fmt.Sprintf("%s events, %s", count(p.InFlight), size(p.InFlightBytes)),
+		"last fault", lastFault(p.LastFault),
+		"in flight", fmt.Sprintf("%s, %s", counted(p.InFlight, "event"), size(p.InFlightBytes)),
 		"backpressure", strings.Join(blocked, ", "),
 		"restarts", fmt.Sprint(p.Restarts),
 		"last error", clean(p.LastError),
 	)
+}
+
+// lastFault says when a plugin failed last, and how.
+func lastFault(f *status.Fault) string {
+	if f == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s, at stage %s: %s", age(f.Time, time.Now()), f.Stage, clip(clean(f.Message), 300))
 }
 
 func (a *app) pipelineVerb(verb, about, more, done string, call func(*admin.Client, context.Context, string) (status.Pipeline, error)) *cobra.Command {

@@ -55,9 +55,16 @@ func (a *app) pluginsHistoryCmd() *cobra.Command {
 			}
 			rows := make([][]string, len(history))
 			for i, g := range history {
+				state, reason := g.State, clean(g.Reason)
+				if g.OnTrial {
+					state += ", on trial"
+				}
+				if g.Rescued > 0 && g.State != "rolled back" { // whose reason says it
+					reason = rescued(g)
+				}
 				rows[i] = []string{
-					fmt.Sprint(g.Number), g.State, versionOf(g), short(g.Digest), g.Origin, g.Loaded.Local().Format(time.DateTime),
-					size(g.Size), fmt.Sprintf("%.0f ms", g.Compile*1000), clip(clean(g.Reason), 100),
+					fmt.Sprint(g.Number), state, versionOf(g), short(g.Digest), g.Origin, g.Loaded.Local().Format(time.DateTime),
+					size(g.Size), fmt.Sprintf("%.0f ms", g.Compile*1000), clip(reason, 200),
 				}
 			}
 			return a.table([]string{"GENERATION", "STATE", "VERSION", "DIGEST", "ORIGIN", "LOADED", "SIZE", "TOOK", "REASON"}, rows)

@@ -166,11 +166,7 @@ type publishing struct {
 // line says how far it is.
 func (p *publishing) line(topic string, total int64) string {
 	d := time.Since(p.begin)
-	what := "messages"
-	if p.done == 1 {
-		what = "message"
-	}
-	s := fmt.Sprintf("%s %s, %s to topic %s in %s", count(p.done), what, size(p.bytes), topic, d.Round(time.Millisecond))
+	s := fmt.Sprintf("%s, %s to topic %s in %s", counted(p.done, "message"), size(p.bytes), topic, d.Round(time.Millisecond))
 	if d > 100*time.Millisecond {
 		s += fmt.Sprintf(", %s/s", count(int(float64(p.done)/d.Seconds())))
 	}

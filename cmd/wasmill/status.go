@@ -75,7 +75,7 @@ func (a *app) printStatus(url string, st status.Status) error {
 	}
 	for i := range st.Pipelines {
 		if p := &st.Pipelines[i]; p.Lost > 0 {
-			a.printf("%s pipeline %s: %s events were lost before it had finished them\n", a.paint(a.stdout, red, "lost:"), p.Name, count(p.Lost))
+			a.printf("%s pipeline %s: it had not finished %s of what was lost\n", a.paint(a.stdout, red, "lost:"), p.Name, counted(p.Lost, "event"))
 		}
 	}
 	for _, section := range []func() error{
@@ -98,8 +98,8 @@ func (a *app) printLost(t *status.Topic) {
 		if r.Accepted {
 			accepted = ", accepted"
 		}
-		a.printf("%s topic %s: %s messages, %d–%d, %s, found %s%s\n", a.paint(a.stdout, red, "lost:"), t.Name,
-			count(r.Last-r.First+1), r.First, r.Last, r.Cause, age(r.Found, time.Now()), accepted)
+		a.printf("%s topic %s: %s, %d–%d, %s, found %s%s\n", a.paint(a.stdout, red, "lost:"), t.Name,
+			counted(r.Last-r.First+1, "message"), r.First, r.Last, r.Cause, age(r.Found, time.Now()), accepted)
 	}
 }
 
@@ -152,6 +152,9 @@ func (a *app) printPlugins(list []status.Plugin) error {
 		for _, w := range p.Generation.Warnings {
 			a.printf("%s the module of %s %s\n", a.paint(a.stdout, yellow, "warning:"), p.Name, clean(w))
 		}
+		if g := p.Generation; g.Rescued > 0 {
+			a.printf("%s generation %d of %s %s\n", a.paint(a.stdout, yellow, "note:"), g.Number, p.Name, rescued(g))
+		}
 		if len(p.History) > 0 && p.History[0].Number > p.Generation.Number {
 			g := p.History[0] // newer than the one in use: it did not make it
 			a.printf("%s generation %d of %s was %s %s: %s\n",
@@ -159,6 +162,16 @@ func (a *app) printPlugins(list []status.Plugin) error {
 		}
 	}
 	return nil
+}
+
+// rescued says what a generation failed on while it was on trial.
+func rescued(g status.Generation) string {
+	batches := fmt.Sprintf("%d batches", g.Rescued)
+	if g.Rescued == 1 {
+		batches = "1 batch"
+	}
+	return fmt.Sprintf("failed on %s that generation %d could process; the last, %s: %s",
+		batches, g.WayBack, age(g.LastFaultAt, time.Now()), clip(clean(g.LastFault), 200))
 }
 
 func (a *app) printTopics(list []status.Topic) error {

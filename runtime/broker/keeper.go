@@ -46,10 +46,23 @@ func (e *LossError) Error() string {
 }
 
 func describeLoss(l *ledger.Loss) string {
-	s := fmt.Sprintf("topic %q has lost %d messages, %s: %s", l.Stream, l.Count, ledger.Describe(l.Ranges), l.Cause)
+	what := "messages"
+	if l.Count == 1 {
+		what = "message"
+	}
+	s := fmt.Sprintf("topic %q has lost %d %s, %s: %s", l.Stream, l.Count, what, ledger.Describe(l.Ranges), l.Cause)
 	for _, name := range sortedNames(l.Unread) {
-		if p, ok := strings.CutPrefix(name, consumerName("")); ok {
-			s += fmt.Sprintf("; pipeline %q had not finished %d of them", p, l.Unread[name])
+		p, ok := strings.CutPrefix(name, consumerName(""))
+		if !ok {
+			continue
+		}
+		switch n := l.Unread[name]; {
+		case n == 0:
+			s += fmt.Sprintf("; pipeline %q had finished all of it", p)
+		case n >= l.Count:
+			s += fmt.Sprintf("; pipeline %q had finished none of it", p)
+		default:
+			s += fmt.Sprintf("; pipeline %q had not finished %d of them", p, n)
 		}
 	}
 	return s

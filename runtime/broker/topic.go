@@ -336,14 +336,24 @@ func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 		return nil, err
 	}
 	var topics []status.Topic
+	var withRecords []int
 	list := b.js.ListStreams(ctx)
 	for info := range list.Info() {
-		if b.ours(&info.Config) {
-			topics = append(topics, b.topicStatus(info))
+		if !b.ours(&info.Config) {
+			continue
 		}
+		if holdsRecords(info) {
+			withRecords = append(withRecords, len(topics))
+		}
+		topics = append(topics, b.topicStatus(info))
 	}
 	if err := list.Err(); err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	for _, i := range withRecords {
+		if err := b.leaveOutRecords(ctx, &topics[i]); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(topics, func(a, b status.Topic) int { return strings.Compare(a.Name, b.Name) })
 	return topics, nil
@@ -358,7 +368,35 @@ func (b *Broker) Topic(ctx context.Context, name string) (status.Topic, error) {
 	if !b.ours(&info.Config) {
 		return status.Topic{}, fmt.Errorf("topic %q: %w", name, ErrNotFound)
 	}
-	return b.topicStatus(info), nil
+	t := b.topicStatus(info)
+	if holdsRecords(info) {
+		err = b.leaveOutRecords(ctx, &t)
+	}
+	return t, err
+}
+
+// holdsRecords says whether records of exactly-once pipelines may be among the
+// messages of a topic.
+func holdsRecords(info *jetstream.StreamInfo) bool {
+	return info.State.Msgs > 0 && slices.ContainsFunc(info.Config.Subjects, isExactSubjects)
+}
+
+// leaveOutRecords counts again without the records of exactly-once pipelines,
+// which no reader of the topic gets.
+func (b *Broker) leaveOutRecords(ctx context.Context, t *status.Topic) error {
+	stream, err := b.js.Stream(ctx, t.Name)
+	if err != nil {
+		return fmt.Errorf("look up topic %q: %w", t.Name, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(exactSubjects(t.Name)))
+	if err != nil {
+		return fmt.Errorf("count the records of topic %q: %w", t.Name, err)
+	}
+	t.Messages = info.State.Msgs
+	for _, n := range info.State.Subjects {
+		t.Messages -= min(n, t.Messages)
+	}
+	return nil
 }
 
 func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, error) {

@@ -74,7 +74,7 @@ func instanceSpec(spec *plan.Pipeline, stage, partition int) host.InstanceSpec {
 }
 
 // pipelineConfig translates a pipeline of the plan.
-func pipelineConfig(p *plan.Plan, spec *plan.Pipeline, digest func(stage int) string) (pipeline.Config, error) {
+func pipelineConfig(p *plan.Plan, spec *plan.Pipeline) (pipeline.Config, error) {
 	var errs []error
 	key, err := event.ParseKey(spec.Key)
 	if err != nil {
@@ -83,10 +83,9 @@ func pipelineConfig(p *plan.Plan, spec *plan.Pipeline, digest func(stage int) st
 	cfg := pipeline.Config{
 		Name: spec.Name, Topic: spec.From, DeadLetters: plan.DeadLetters,
 		Filter: spec.Filter, Loop: spec.Loop, Key: key, Partitions: partitions(spec), OnFailure: spec.OnFailure,
-		Batch:  pipeline.Batch{MaxEvents: spec.Batch.MaxEvents, MaxBytes: int(spec.Batch.MaxBytes), MaxWait: spec.Batch.MaxWait},
-		Retry:  pipeline.Retry{Attempts: spec.Retry.Attempts, Backoff: spec.Retry.Backoff, MaxBackoff: spec.Retry.MaxBackoff},
-		Room:   event.Room{Events: roomEvents, Bytes: roomBytes},
-		Digest: digest,
+		Batch: pipeline.Batch{MaxEvents: spec.Batch.MaxEvents, MaxBytes: int(spec.Batch.MaxBytes), MaxWait: spec.Batch.MaxWait},
+		Retry: pipeline.Retry{Attempts: spec.Retry.Attempts, Backoff: spec.Retry.Backoff, MaxBackoff: spec.Retry.MaxBackoff},
+		Room:  event.Room{Events: roomEvents, Bytes: roomBytes},
 	}
 	for i, name := range stageNames(spec.Stages) {
 		cfg.Stages = append(cfg.Stages, pipeline.Stage{Name: name, Plugin: spec.Stages[i]})
@@ -135,7 +134,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 			e.logState(spec.Name, state, err)
 		},
 		open: func(ctx context.Context, fence *fence, own event.Listener, conduct *pipeline.Conduct) (runner, func(), error) {
-			cfg, err := pipelineConfig(p, spec, func(stage int) string { return stages[stage].digest() })
+			cfg, err := pipelineConfig(p, spec)
 			if err != nil {
 				return nil, nil, err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/pipeline"
+	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/status"
 )
 
@@ -304,6 +305,49 @@ func TestReloadPlugin(t *testing.T) {
 			t.Errorf("history: %s", got)
 		}
 	})
+	t.Run("a batch that the old version rescued is told", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.state("a", status.StateRunning)
+		if err := reload(t, w, "l2 fault:poison"); err != nil {
+			t.Fatal(err)
+		}
+		w.send("in", "1")
+		w.wait("a", "1-l2")
+		w.send("in", "poison")
+		w.wait("a", "1-l2", "poison-l1")
+		p := w.engine.Plugins(t.Context())[0]
+		if g := p.Generation; !g.OnTrial || g.WayBack != 1 || g.Rescued != 1 || g.LastFault != "l2 traps on poison" || g.LastFaultAt.IsZero() {
+			t.Errorf("in use: %+v", g)
+		}
+		if h := p.History; len(h) != 2 || h[0].Rescued != 1 || h[1].Rescued != 0 || h[1].OnTrial {
+			t.Errorf("history: %+v", h)
+		}
+	})
+	t.Run("the way back leads past a version that is not proven", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.state("a", status.StateRunning)
+		var want []string
+		for _, v := range []string{"l2 fault:poison", "l3 fault:poison", "", ""} {
+			if v != "" {
+				if err := reload(t, w, v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.send("in", "poison")
+			want = append(want, "poison-l1")
+			w.wait("a", want...)
+		}
+		w.until("the rollback", func() bool { return len(w.reloads) == 3 && w.reloads[2] == "left rolled_back" })
+		if got := history(w, "left"); got != "4 rollback active, 3 file rolled back, 2 file retired, 1 start retired" {
+			t.Errorf("history: %s", got)
+		}
+		h := w.engine.Plugins(t.Context())[0].History
+		if h[0].Digest != digestOf([]byte("l1")) || !strings.Contains(h[1].Reason, "failed on 3 batches that generation 1,") {
+			t.Errorf("history: %+v", h)
+		}
+	})
 	t.Run("a fix is taken while its predecessor is struck out", func(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)
@@ -313,8 +357,8 @@ func TestReloadPlugin(t *testing.T) {
 		}
 		p, _ := w.engine.plugin("left")
 		v := w.engine.onProbation(p, p.mu.module, originFile)
-		if v.trial.old.Digest() != digestOf([]byte("l2 fault")) {
-			t.Error("the way back is not the version in use")
+		if v.trial.old.Digest() != digestOf([]byte("l1")) {
+			t.Error("the way back is a version that is on trial")
 		}
 		v.trial.settle()
 		for range strikes {
@@ -374,6 +418,33 @@ func TestRollback(t *testing.T) {
 		t.Errorf("at the first generation: %v", err)
 	}
 	expect("l1")
+}
+
+// A version that failed where the one before it did not is no place to go back
+// to; one that did so and lasted its trial is.
+func TestRollbackPassesVersionsThatFaultedOnTrial(t *testing.T) {
+	t.Parallel()
+	for _, proven := range []bool{false, true} {
+		p := newPlugin(plan.Plugin{Name: "p"})
+		for n, tag := range []string{"1", "2", "3"} {
+			m := newLoaded(&script{tag: tag}, plan.Plugin{Name: "p"}, 0, func(error) {})
+			var tr *trial
+			if n > 0 {
+				tr = newTrial(p.mu.module, n, time.Minute)
+			}
+			if tag == "2" {
+				tr.strike(errors.New("x"))
+				if proven {
+					tr.record.prove()
+				}
+			}
+			p.install(m, tr, originFile, "")
+		}
+		g, ok := p.previous()
+		if want := map[bool]int{false: 1, true: 2}[proven]; !ok || g.Number != want {
+			t.Errorf("proven %v: back to generation %d (%v), want %d", proven, g.Number, ok, want)
+		}
+	}
 }
 
 func TestClose(t *testing.T) {

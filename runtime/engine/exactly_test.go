@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,12 @@ func TestExactlyOnceOperated(t *testing.T) {
 	topic, err := r.broker.Topic(t.Context(), "out")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if topic.Messages != uint64(events) {
+		t.Errorf("the topic counts %d messages, a reader gets %d", topic.Messages, events)
+	}
+	if list, err := r.broker.Topics(t.Context()); err != nil || !slices.ContainsFunc(list, func(l status.Topic) bool { return l.Name == "out" && l.Messages == topic.Messages }) {
+		t.Errorf("in the list of topics: %+v, %v", list, err)
 	}
 	if strings.Contains(strings.Join(topic.Subjects, " "), "wasmill.") {
 		t.Errorf("the topic shows the subjects of its records: %q", topic.Subjects)

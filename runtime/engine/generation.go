@@ -33,7 +33,22 @@ const historySize = 20
 // generation is one numbered version of a plugin. Guarded by plugin.mu.
 type generation struct {
 	status.Generation
-	spec plan.Plugin // what it was loaded for; the way back to it
+	spec   plan.Plugin  // what it was loaded for; the way back to it
+	record *trialRecord // of its trial; nil when it had none
+}
+
+// describe is what there is to say of the generation. now is the trial of the
+// plugin's current generation, or nil.
+func (g *generation) describe(now *trial) status.Generation {
+	s := g.Generation
+	s.OnTrial = now != nil && now.generation == g
+	if g.record != nil {
+		s.WayBack = g.record.number
+		g.record.mu.Lock()
+		s.Rescued, s.LastFault, s.LastFaultAt = g.record.mu.rescued, g.record.mu.fault, g.record.mu.at
+		g.record.mu.Unlock()
+	}
+	return s
 }
 
 // plugin is one plugin of the plan and its generations. What changes the
@@ -81,16 +96,6 @@ func (p *plugin) hold() (*loaded, *trial) {
 	return p.mu.module, p.mu.trial
 }
 
-// digest is the digest of the current generation.
-func (p *plugin) digest() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.mu.current == nil {
-		return ""
-	}
-	return p.mu.current.Digest
-}
-
 // install makes m the current generation and t its trial (nil: none). It takes
 // over the caller's reference to m and returns what it replaced, whose
 // reference passes to the caller.
@@ -109,7 +114,7 @@ func (p *plugin) install(m *loaded, t *trial, origin, reason string) replaced {
 		p.mu.spec = m.spec
 	}
 	if t != nil {
-		t.generation = p.mu.current
+		t.generation, p.mu.current.record = p.mu.current, t.record
 	}
 	return old
 }
@@ -172,18 +177,20 @@ func (p *plugin) retract(g *generation, reason string) {
 }
 
 // previous returns the generation to go back to: the newest retired one that
-// is not the same version as the current and was not rolled back later.
+// is not the same version as the current, was not rolled back later, and did not
+// fault while it was on trial.
 func (p *plugin) previous() (generation, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	passed := []*generation{p.mu.current} // versions not to go back to
 	for _, g := range p.mu.history {
+		faulted := g.State == stateRetired && g.record.faulted()
 		switch {
-		case slices.ContainsFunc(passed, g.sameAs):
+		case faulted, slices.ContainsFunc(passed, g.sameAs):
 		case g.State == stateRetired:
 			return *g, true
 		}
-		if g.State == stateRolledBack {
+		if faulted || g.State == stateRolledBack {
 			passed = append(passed, g)
 		}
 	}

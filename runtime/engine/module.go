@@ -81,6 +81,9 @@ func (i *instance) Discard() {
 	i.of.release()
 }
 
+// Digest names the module.
+func (i *instance) Digest() string { return i.of.Digest() }
+
 // Started is how long the last call took to start a fresh guest, as far as the
 // processor says; it belongs to what the pipeline charges to the plugin.
 func (i *instance) Started() time.Duration {

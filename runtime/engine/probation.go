@@ -27,29 +27,61 @@ type trial struct {
 	old        *loaded // holds a reference until the trial is settled
 	generation *generation
 	window     time.Duration
+	record     *trialRecord // outlives the trial
 
 	strikes atomic.Int32
 	settled atomic.Bool
 	struck  chan struct{} // closed at the last strike
 	over    chan struct{} // closed by settle
+}
+
+// trialRecord is what a generation's trial came to.
+type trialRecord struct {
+	number int // of the generation that is the way back
 
 	mu struct {
 		sync.Mutex
-		reason string // of the last strike
+		rescued int       // batches that only the old generation could process
+		fault   string    // the last
+		at      time.Time // of fault
+		proven  bool      // the trial has passed all the same
 	}
 }
 
-// newTrial returns the trial of a generation that replaces old.
-func newTrial(old *loaded, window time.Duration) *trial {
+// faulted says whether the generation has failed its trial in part and has not
+// proven itself since. A nil record had no trial.
+func (r *trialRecord) faulted() bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.rescued > 0 && !r.mu.proven
+}
+
+func (r *trialRecord) prove() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.proven = true
+}
+
+func (r *trialRecord) add(fault error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.rescued++
+	r.mu.fault, r.mu.at = fault.Error(), time.Now()
+}
+
+// newTrial returns the trial of a generation that replaces old, which has that
+// number.
+func newTrial(old *loaded, number int, window time.Duration) *trial {
 	old.retain()
-	return &trial{old: old, window: window, struck: make(chan struct{}), over: make(chan struct{})}
+	return &trial{old: old, window: window, record: &trialRecord{number: number}, struck: make(chan struct{}), over: make(chan struct{})}
 }
 
 // strike counts a batch that the new generation could not process and the old could.
 func (t *trial) strike(fault error) {
-	t.mu.Lock()
-	t.mu.reason = fault.Error()
-	t.mu.Unlock()
+	t.record.add(fault)
 	if t.strikes.Add(1) == strikes {
 		close(t.struck)
 	}
@@ -60,9 +92,10 @@ func (t *trial) lost() bool { return t.strikes.Load() >= strikes }
 
 // reason says why the generation is rolled back.
 func (t *trial) reason() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return fmt.Sprintf("failed on %d batches that the generation before it could process; the last: %s", t.strikes.Load(), t.mu.reason)
+	t.record.mu.Lock()
+	defer t.record.mu.Unlock()
+	return fmt.Sprintf("failed on %d batches that generation %d, the last one proven, could process; the last: %s",
+		t.record.mu.rescued, t.record.number, t.record.mu.fault)
 }
 
 // settle ends the trial, once.
@@ -118,6 +151,7 @@ type onTrial struct {
 	spec   host.InstanceSpec
 	report func(fault error, kind string) // of a strike; the pipeline does not see it
 	old    *instance                      // kept once the trial is lost
+	by     string                         // digest of the module that the last answer is of
 	second abi.Result                     // of the old generation
 	copy   resultCopy
 }
@@ -125,6 +159,7 @@ type onTrial struct {
 var _ pipeline.Processor = (*onTrial)(nil)
 
 func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.Event, res *abi.Result) error {
+	p.by = ""
 	if p.old != nil {
 		return p.old.Process(ctx, h, events, res)
 	}
@@ -154,8 +189,10 @@ func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.E
 			return stands(fault) // the event is to blame
 		}
 		res.Reset()
+		p.by = old.Digest()
 		return err
 	}
+	p.by = old.Digest()
 	*res, p.second = p.second, *res
 	if fault != nil {
 		p.trial.strike(fault)
@@ -168,6 +205,17 @@ func (p *onTrial) Process(ctx context.Context, h abi.BatchHeader, events []abi.E
 	p.copy.take(res)
 	old.Discard()
 	return nil
+}
+
+// Digest names the module that the last answer is of.
+func (p *onTrial) Digest() string {
+	switch {
+	case p.by != "":
+		return p.by
+	case p.old != nil:
+		return p.old.Digest()
+	}
+	return p.instance.Digest()
 }
 
 // attempt runs the batch on the new generation. It returns the fault that a
@@ -214,6 +262,7 @@ func stands(fault error) error {
 
 // Close ends the instance that processed last.
 func (p *onTrial) Close(ctx context.Context, res *abi.Result) error {
+	p.by = ""
 	if p.old != nil {
 		return p.old.Close(ctx, res)
 	}

@@ -87,7 +87,7 @@ func onScripts(t *testing.T, fresh, old *script) (*onTrial, *trial) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := newTrial(wrap(old), time.Minute)
+	tr := newTrial(wrap(old), 1, time.Minute)
 	p := &onTrial{instance: i, trial: tr, report: func(error, string) {}}
 	t.Cleanup(func() {
 		p.Discard()
@@ -205,6 +205,18 @@ func TestOnTrial(t *testing.T) {
 		want(t, p, "old")
 		if fresh.calls != 0 {
 			t.Errorf("the new one was called %d times", fresh.calls)
+		}
+	})
+	t.Run("it knows which module has answered", func(t *testing.T) {
+		t.Parallel()
+		fresh := &script{tag: "new", steps: []error{nil, trap, trap, trap, trap, errPanics}}
+		old := &script{tag: "old", steps: []error{nil, trap, errPanics}}
+		p, _ := onScripts(t, fresh, old)
+		for i, by := range []string{"new", "old", "new", "new"} { // the new one passes, is rescued, and fails where the old one does, twice
+			_, _ = call(t, p)
+			if got := p.Digest(); got != by {
+				t.Errorf("call %d: %q, want %q", i+1, got, by)
+			}
 		}
 	})
 	t.Run("a cancelled call is not a fault", func(t *testing.T) {

@@ -126,6 +126,9 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 	}
 	p.In, p.Out, p.Dropped, p.Retried, p.DeadLettered = st.In, st.Out, st.Dropped, st.Retried, st.DeadLettered
 	p.Faults, p.Backpressure = st.Faults, st.Backpressure
+	if f := st.LastFault; !f.At.IsZero() {
+		p.LastFault = &status.Fault{Kind: f.Kind, Stage: f.Stage, Plugin: f.Plugin, Message: f.Text, Time: f.At}
+	}
 	p.InFlight, p.InFlightBytes, p.Lag, p.AckedSeq = st.InFlight, st.InFlightBytes, max(st.Lag, behind), st.AckedSeq
 	if p.State == status.StateRunning && p.Lag > 0 && e.stalled(s, now) {
 		p.State = status.StateStalled
@@ -175,6 +178,9 @@ func sum(a, b pipeline.Stats) pipeline.Stats {
 	b.Retried += a.Retried
 	b.DeadLettered += a.DeadLettered
 	b.Faults = add(a.Faults, b.Faults)
+	if b.LastFault.At.IsZero() {
+		b.LastFault = a.LastFault
+	}
 	b.Backpressure = add(a.Backpressure, b.Backpressure)
 	if b.AckedSeq == 0 {
 		b.AckedSeq = a.AckedSeq
@@ -205,12 +211,12 @@ func (e *Engine) Plugins(context.Context) []status.Plugin {
 		p.mu.Lock()
 		s.Source = sourceOf(p.mu.spec)
 		for _, g := range p.mu.history {
-			g := *g
-			if g.State == stateActive && p.mu.module != nil {
-				g.Memory = p.mu.module.Memory()
-				s.Generation = g.Generation
+			d := g.describe(p.mu.trial)
+			if g == p.mu.current && p.mu.module != nil {
+				d.Memory = p.mu.module.Memory()
+				s.Generation = d
 			}
-			s.History = append(s.History, g.Generation)
+			s.History = append(s.History, d)
 		}
 		p.mu.Unlock()
 		out = append(out, s)

@@ -23,14 +23,14 @@ type version struct {
 // onProbation makes the version one that can be rolled back by itself.
 func (e *Engine) onProbation(p *plugin, m *loaded, origin string) version {
 	p.mu.Lock()
-	old, t := p.mu.module, p.mu.trial
+	old, number, t := p.mu.module, p.mu.current.Number, p.mu.trial
 	p.mu.Unlock()
-	if t != nil && t.lost() && t.old.retainIfHeld() {
-		// What it replaces has struck out: the way back leads past it.
+	if t != nil && t.old.retainIfHeld() {
+		// What it replaces is not proven itself: the way back leads past it.
 		defer t.old.release()
-		old = t.old
+		old, number = t.old, t.record.number
 	}
-	return version{plugin: p, module: m, trial: newTrial(old, e.deps.Probation), origin: origin}
+	return version{plugin: p, module: m, trial: newTrial(old, number, e.deps.Probation), origin: origin}
 }
 
 // switched is a version that the pipelines have taken; keep or undo ends it.
@@ -264,7 +264,7 @@ func (e *Engine) Rollback(ctx context.Context, name string) (status.Generation, 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := p.mu.current.Generation
+	g := p.mu.current.describe(p.mu.trial)
 	g.Memory = p.mu.module.Memory()
 	return g, nil
 }
@@ -308,6 +308,7 @@ func (e *Engine) watch(ctx context.Context, p *plugin, t *trial) {
 	switch {
 	case !ours:
 	case !t.lost():
+		t.record.prove()
 		t.settle()
 	default:
 		t.old.retain()

@@ -78,7 +78,8 @@ type Loss struct {
 	Cause    string    `json:"cause"`
 	Found    time.Time `json:"found"`
 	Accepted bool      `json:"accepted"` // by the operator
-	// Unread is, for each consumer, how many of them it had not acknowledged.
+	// Unread is, for each consumer, how many of them it had not acknowledged; 0 =
+	// it had acknowledged all.
 	Unread map[string]uint64 `json:"unread,omitempty"`
 }
 
@@ -205,9 +206,7 @@ func (b *Book) Add(l Loss) (fresh Loss, ok bool) {
 func (s *Stream) unread(lost []Range) map[string]uint64 {
 	out := map[string]uint64{}
 	for name, c := range s.Consumers {
-		if n := Count(above(lost, c.Acked[1])); n > 0 {
-			out[name] = n
-		}
+		out[name] = Count(above(lost, c.Acked[1]))
 	}
 	return out
 }

@@ -80,10 +80,7 @@ func (r *run) deadHeaders(msg *event.Output, k int, e *abi.Event, attempts int, 
 			count++
 		}
 	}
-	digest, leftOut := "", ""
-	if cfg.Digest != nil {
-		digest = cfg.Digest(k)
-	}
+	leftOut := ""
 	if left > 0 {
 		leftOut = strconv.Itoa(left)
 	}
@@ -91,7 +88,7 @@ func (r *run) deadHeaders(msg *event.Output, k int, e *abi.Event, attempts int, 
 		{HeaderCause, line(why.cause, maxCause)},
 		{HeaderFault, why.kind},
 		{HeaderPlugin, st.Plugin},
-		{HeaderDigest, digest},
+		{HeaderDigest, why.digest},
 		{HeaderSourceTopic, cfg.Topic},
 		{HeaderSourceSeq, strconv.FormatUint(e.Seq, 10)},
 		{HeaderSourceSubject, oneLine.Replace(asString(e.Subject))},

@@ -175,12 +175,12 @@ func (r *run) check(ctx context.Context, group []abi.Output, src *abi.Event, at 
 // would not change the subject or the size.
 func (r *run) refused(ctx context.Context, k, at int, err error) error {
 	st := r.stages[k]
-	r.p.stats.fault(abi.FaultRefusedSubject)
+	r.p.stats.fault(st, abi.FaultRefusedSubject, err)
 	r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, abi.FaultRefusedSubject, err)
 	if at < 0 {
 		return nil // no event caused it: it is reported, there is nothing to keep
 	}
-	return r.giveUp(ctx, k, at, 1, failure{kind: abi.FaultRefusedSubject, cause: err.Error()})
+	return r.giveUp(ctx, k, at, 1, failure{kind: abi.FaultRefusedSubject, cause: err.Error(), digest: st.by})
 }
 
 // add publishes one output.

@@ -151,6 +151,77 @@ func TestAPanicOfAHandler(t *testing.T) {
 
 // A swap that fails because the last outputs of the old instance cannot be
 // published ends the run; whoever waits for another swap is not left waiting.
+func TestADeadLetterNamesTheModuleThatFailed(t *testing.T) {
+	digests := func(r *rig) (got []string) {
+		for _, o := range r.log.all() {
+			if o.topic == 1 {
+				got = append(got, o.payload+" "+o.headers[HeaderDigest])
+			}
+		}
+		return got
+	}
+	b := func(int) (Processor, error) { return named{&funcProc{event: pass}, "b"}, nil }
+	t.Run("also when it was swapped before the rest of its answer was carried out", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := testConfig()
+			cfg.Retry = Retry{Attempts: 2, Backoff: time.Hour, MaxBackoff: time.Hour}
+			r := start(t, cfg, newSource("1", "2", "3"), func(int, int) (Processor, error) {
+				return named{&funcProc{event: func(e *abi.Event, w *abi.ResponseWriter, i uint32) error {
+					switch string(e.Payload) {
+					case "1":
+						w.Outcome(i, abi.CodeRetry, 0, "later")
+					case "2":
+						w.Outcome(i, abi.CodeDeadLetter, 0, "no")
+					case "3":
+						w.Output(&abi.Output{Source: i, Subject: []byte("elsewhere"), Payload: e.Payload})
+					}
+					return nil
+				}}, "a"}, nil
+			})
+			synctest.Wait()
+			if err := r.Swap(t.Context(), 0, b); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			if err := r.drain(); err != nil {
+				t.Error(err)
+			}
+			if got, want := strings.Join(digests(r), ", "), "2 a, 3 a"; got != want {
+				t.Errorf("dead letters: %s, want %s", got, want)
+			}
+		})
+	})
+	t.Run("and the new one when that failed on the last attempt", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := testConfig()
+			cfg.Retry = Retry{Attempts: 2, Backoff: time.Hour, MaxBackoff: time.Hour}
+			trap := func(digest string) func(int) (Processor, error) {
+				return func(int) (Processor, error) {
+					return named{&funcProc{event: func(*abi.Event, *abi.ResponseWriter, uint32) error { return &testFault{abi.FaultTrap, digest} }}, digest}, nil
+				}
+			}
+			r := start(t, cfg, newSource("1", "2"), func(_, p int) (Processor, error) { return trap("a")(p) })
+			synctest.Wait()
+			if err := r.Swap(t.Context(), 0, trap("c")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Hour)
+			synctest.Wait()
+			if err := r.drain(); err != nil {
+				t.Error(err)
+			}
+			if got, want := strings.Join(digests(r), ", "), "1 c, 2 c"; got != want {
+				t.Errorf("dead letters: %s, want %s", got, want)
+			}
+			f := r.Stats().LastFault
+			if f.Kind != abi.FaultTrap || f.Stage != "s" || f.Plugin != "plug" || f.Text != "c" || f.At.IsZero() {
+				t.Errorf("the last fault is %+v", f)
+			}
+		})
+	})
+}
+
 func TestAFailedSwapLeavesNobodyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()

@@ -265,6 +265,14 @@ type funcProc struct {
 	calls     int
 }
 
+// named is a plugin that knows its module.
+type named struct {
+	*funcProc
+	digest string
+}
+
+func (n named) Digest() string { return n.digest }
+
 // testFault is a fault as the host reports it.
 type testFault struct{ kind, msg string }
 

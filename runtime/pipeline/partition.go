@@ -55,6 +55,17 @@ type stage struct {
 
 	account *Account
 	faulted bool // the last call has: the next one starts a fresh instance
+
+	// by is the digest of the module whose answer is being carried out: a swap in
+	// the middle of it does not make the new generation the one that failed.
+	by string
+}
+
+// answered notes which module has answered last.
+func (st *stage) answered() {
+	if p, ok := st.proc.(identified); ok {
+		st.by = p.Digest()
+	}
 }
 
 type swap struct {
@@ -281,7 +292,9 @@ func (pt *partition) closeStage(ctx context.Context, i int, publish bool) error 
 	st := pt.stages[i]
 	defer st.proc.Discard()
 	st.res.Reset()
-	if err := st.proc.Close(ctx, &st.res); err != nil {
+	err := st.proc.Close(ctx, &st.res)
+	st.answered()
+	if err != nil {
 		if f, ok := asFault(err); ok {
 			pt.report(st, f) // its state is gone, the events were finished before
 			return nil
@@ -293,7 +306,7 @@ func (pt *partition) closeStage(ctx context.Context, i int, publish bool) error 
 	}
 	b := pt.newBatch()
 	r := run{partition: pt, batch: b, reached: -1}
-	err := r.settle(ctx, i, nil, nil, 1)
+	err = r.settle(ctx, i, nil, nil, 1)
 	pt.reportPublished()
 	if err != nil {
 		return err

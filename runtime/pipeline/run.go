@@ -67,7 +67,7 @@ func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int,
 		return r.settle(ctx, k, events, origin, 1)
 	}
 	if len(events) == 1 {
-		return r.again(ctx, k, events[0], origin[0], 1, 0, failureOf(f))
+		return r.again(ctx, k, events[0], origin[0], 1, 0, r.stages[k].failureOf(f))
 	}
 	if again {
 		return r.call(ctx, k, events, origin, false)
@@ -98,6 +98,7 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event, at int) (fa
 	err = st.proc.Process(ctx, h, events, &st.res)
 	d := time.Since(start)
 	r.p.slots.give()
+	st.answered()
 	st.book(d, len(events), err != nil)
 	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), d, err)
 	if gone := ctx.Err(); gone != nil {
@@ -122,7 +123,7 @@ func asFault(err error) (fault, bool) {
 }
 
 func (pt *partition) report(st *stage, f fault) {
-	pt.p.stats.fault(f.FaultKind())
+	pt.p.stats.fault(st, f.FaultKind(), f)
 	pt.p.deps.Listener.Fault(pt.p.cfg.Name, st.Name, st.Plugin, f.FaultKind(), f)
 }
 
@@ -130,7 +131,7 @@ func (pt *partition) report(st *stage, f fault) {
 // on, outcomes are followed. attempt is how often these events were tried.
 func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []int, attempt int) error {
 	st := r.stages[k]
-	outputs, outcomes := st.res.Outputs, st.res.Outcomes
+	outputs, outcomes, by := st.res.Outputs, st.res.Outcomes, st.by
 	counts := event.Counts{In: len(events), Out: len(outputs)}
 	if len(outcomes) == 0 {
 		counts.Dropped = silent(len(events), outputs)
@@ -177,6 +178,7 @@ func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []in
 		var err error
 		if o.Code == abi.CodeRetry {
 			err = r.again(ctx, k, e, at, attempt, time.Duration(o.Delay)*time.Millisecond, why)
+			st.by = by // whatever else was called meanwhile
 		} else {
 			if why.cause == "" {
 				why.cause = "the plugin asked for it"
@@ -245,7 +247,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		}
 		delay = 0
 		if f != nil {
-			why = failureOf(f)
+			why = st.failureOf(f)
 			continue
 		}
 		if o := st.res.Outcomes; len(o) == 1 && o[0].Code == abi.CodeRetry {
@@ -265,11 +267,12 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 // failureIn is why the plugin itself cannot process an event now. A panic of its
 // handler counts as a fault, like those that end an instance.
 func (r *run) failureIn(st *stage, o *abi.Outcome) failure {
-	why := failure{kind: abi.FaultHandlerError, cause: string(o.Reason)}
+	why := failure{kind: abi.FaultHandlerError, cause: string(o.Reason), digest: st.by}
 	if o.Code == abi.CodeRetry && strings.HasPrefix(why.cause, abi.PanicReason) {
 		why.kind = abi.FaultPanic
-		r.p.stats.fault(why.kind)
-		r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, why.kind, errors.New(why.cause))
+		err := errors.New(why.cause)
+		r.p.stats.fault(st, why.kind, err)
+		r.p.deps.Listener.Fault(r.p.cfg.Name, st.Name, st.Plugin, why.kind, err)
 	}
 	return why
 }
@@ -341,7 +344,7 @@ func (r *run) giveUp(ctx context.Context, k, at, attempts int, why failure) erro
 	}
 	switch r.p.cfg.OnFailure {
 	case "drop":
-		r.p.stats.fault("dropped_on_failure")
+		r.p.stats.giveUp()
 		r.count(st, event.Counts{Dropped: 1})
 		return nil
 	case "halt":

@@ -19,6 +19,14 @@ type Stats struct {
 	AckedSeq                                uint64
 	Paused                                  bool
 	Throttled                               string // which plugin is held back, and why; "" = none
+	LastFault                               Fault  // zero: none
+}
+
+// Fault is one failure of a plugin.
+type Fault struct {
+	Kind, Stage, Plugin string
+	Text                string
+	At                  time.Time
 }
 
 // counters is the mutable side of Stats.
@@ -31,6 +39,7 @@ type counters struct {
 		sync.Mutex
 		faults  map[string]uint64
 		blocked map[string]float64
+		last    Fault
 	}
 }
 
@@ -60,10 +69,18 @@ func (c *counters) count(n event.Counts) {
 	c.dead.Add(uint64(n.DeadLettered))
 }
 
-func (c *counters) fault(kind string) {
+func (c *counters) fault(st *stage, kind string, err error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.mu.faults[kind]++
-	c.mu.Unlock()
+	c.mu.last = Fault{Kind: kind, Stage: st.Name, Plugin: st.Plugin, Text: err.Error(), At: time.Now()}
+}
+
+// giveUp counts an event that was dropped for a failure that has been counted.
+func (c *counters) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.faults["dropped_on_failure"]++
 }
 
 func (c *counters) block(reason string, d time.Duration) {
@@ -82,6 +99,7 @@ func (p *Pipeline) Stats() Stats {
 		Lag: c.lag.Load() + uint64(max(events, 0)), AckedSeq: c.acked.Load(),
 	}
 	c.mu.Lock()
+	s.LastFault = c.mu.last
 	s.Faults, s.Backpressure = maps.Clone(c.mu.faults), maps.Clone(c.mu.blocked)
 	c.mu.Unlock()
 	p.mu.Lock()

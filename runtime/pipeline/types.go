@@ -82,10 +82,6 @@ type Config struct {
 	Retry       Retry
 	OnFailure   string     // "dead-letter", "drop" or "halt"
 	Room        event.Room // in flight at the most, over all partitions
-
-	// Digest returns the digest of the stage's current generation, for dead
-	// letters. It may be nil.
-	Digest func(stage int) string
 }
 
 // Stage is one plugin at one place.
@@ -152,12 +148,17 @@ type fault interface {
 	FaultDetail() string
 }
 
+// identified is a processor that knows the digest of the module that its last
+// call ran on, for dead letters.
+type identified interface{ Digest() string }
+
 // failure is why one event cannot go on.
 type failure struct {
 	kind, cause, detail string
+	digest              string // of the module that failed
 	quarantine          string // why it sets the pipeline aside; "" = it does not
 }
 
-func failureOf(f fault) failure {
-	return failure{kind: f.FaultKind(), cause: f.Error(), detail: f.FaultDetail()}
+func (st *stage) failureOf(f fault) failure {
+	return failure{kind: f.FaultKind(), cause: f.Error(), detail: f.FaultDetail(), digest: st.by}
 }

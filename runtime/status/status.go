@@ -103,6 +103,7 @@ type Pipeline struct {
 	DeadLettered  uint64             `json:"dead_lettered"`
 	Lost          uint64             `json:"lost"`   // events that its topic lost before it had finished them
 	Faults        map[string]uint64  `json:"faults"` // by kind
+	LastFault     *Fault             `json:"last_fault,omitempty"`
 	InFlight      int                `json:"in_flight"`
 	InFlightBytes int                `json:"in_flight_bytes"`
 	Backpressure  map[string]float64 `json:"backpressure_seconds"` // by reason
@@ -110,6 +111,15 @@ type Pipeline struct {
 	Restarts      int                `json:"restarts"`
 	Quarantines   int                `json:"quarantines"` // times it was set aside since the start of the process
 	LastError     string             `json:"last_error,omitempty"`
+}
+
+// Fault is one failure of a plugin.
+type Fault struct {
+	Kind    string    `json:"kind"`
+	Stage   string    `json:"stage"`
+	Plugin  string    `json:"plugin"`
+	Message string    `json:"message"`
+	Time    time.Time `json:"time"`
 }
 
 // Plugin is one plugin and its generation in use.
@@ -123,15 +133,22 @@ type Plugin struct {
 
 // Generation is one loaded version of a plugin.
 type Generation struct {
-	Number  int       `json:"number"`
-	Digest  string    `json:"digest"` // sha256, hex
-	Size    int       `json:"size"`   // bytes of the module
-	Loaded  time.Time `json:"loaded"`
-	Origin  string    `json:"origin"`           // "start", "file", "config", "rollback"
-	State   string    `json:"state"`            // "active", "retired", "refused", "rolled back"
-	Reason  string    `json:"reason,omitempty"` // why refused or rolled back
-	Memory  int64     `json:"memory"`           // bytes of all its instances
-	Compile float64   `json:"load_seconds"`
+	Number int       `json:"number"`
+	Digest string    `json:"digest"` // sha256, hex
+	Size   int       `json:"size"`   // bytes of the module
+	Loaded time.Time `json:"loaded"`
+	Origin string    `json:"origin"`           // "start", "file", "config", "rollback"
+	State  string    `json:"state"`            // "active", "retired", "refused", "rolled back"
+	Reason string    `json:"reason,omitempty"` // why refused or rolled back
+	// A generation that replaced another is on trial for its first minute: a batch
+	// that it fails on is tried on the last generation that has proven itself.
+	OnTrial     bool      `json:"on_trial,omitempty"`
+	WayBack     int       `json:"way_back,omitempty"` // number of that generation
+	Rescued     int       `json:"rescued,omitempty"`  // batches that only that generation could process
+	LastFault   string    `json:"last_fault,omitempty"`
+	LastFaultAt time.Time `json:"last_fault_at,omitzero"`
+	Memory      int64     `json:"memory"` // bytes of all its instances
+	Compile     float64   `json:"load_seconds"`
 
 	// What the module says of itself, "" and nil when it has no manifest.
 	Module   string   `json:"module,omitempty"`   // its name

@@ -29,6 +29,7 @@ var house = map[string][]string{
 	"sdk/jsonptr": {},
 	"sdk":         {"sdk/abi", "sdk/jsonptr"},
 	"sdk/sdktest": {"sdk", "sdk/abi"},
+	"sdk/rust":    {}, // holds the source of the crate
 
 	// The sandbox knows neither topics nor pipelines.
 	"host":          {"host/inspect", "host/rewrite", "sdk/abi", "github.com/tetratelabs/wazero", "golang.org/x/sys"},
@@ -82,7 +83,7 @@ var house = map[string][]string{
 	"plugins/builtin/build": {},
 	"plugins/manifest":      {"host"},
 	"plugins/build":         {"plugins/manifest", "host", "sdk/abi", "github.com/BurntSushi/toml"}, // no room reads a file that does not validate yet
-	"plugins/scaffold":      {"sdk", "runtime/config"},
+	"plugins/scaffold":      {"sdk", "sdk/rust", "runtime/config"},
 
 	// Wiring.
 	"cmd/wasmill": {

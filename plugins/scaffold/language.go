@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wasmill/wasmill/sdk"
+	"github.com/wasmill/wasmill/sdk/rust"
 )
 
 // Go is the version of the language that scaffolded modules ask for: that of
@@ -28,6 +29,7 @@ type language struct {
 
 var languages = []language{
 	{name: "go", addSDK: addGoSDK},
+	{name: "rust", ignore: []string{"/target/"}, addSDK: sdkFrom(rust.Source, "rust")},
 }
 
 // Languages returns the names that Plugin takes, the usual one first.

@@ -78,6 +78,14 @@ type values struct {
 // Go is the version that go.mod states.
 func (values) Go() string { return Go }
 
+// Crate is the name of the plugin as a Rust crate, which does not begin with a digit.
+func (v values) Crate() string {
+	if c := v.Name[0]; c >= '0' && c <= '9' {
+		return "plugin-" + v.Name
+	}
+	return v.Name
+}
+
 // GoMinor is that version as people say it.
 func (values) GoMinor() string { return strings.TrimSuffix(Go, ".0") }
 

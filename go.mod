@@ -2,6 +2,8 @@ module github.com/wasmill/wasmill
 
 go 1.26.0
 
+ignore ./runtime/admin/ui/node_modules
+
 require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/fsnotify/fsnotify v1.10.1

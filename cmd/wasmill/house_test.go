@@ -67,7 +67,8 @@ var house = map[string][]string{
 		"runtime/event", "runtime/plan", "runtime/status", "sdk/abi",
 		"github.com/prometheus/client_golang", "github.com/prometheus/common",
 	},
-	"runtime/admin": {"runtime/event", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
+	"runtime/live":  {"runtime/event", "runtime/status"},
+	"runtime/admin": {"runtime/event", "runtime/live", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
 	"runtime/bench": {
 		"runtime/engine", "runtime/broker", "runtime/pipeline", "runtime/plan", "runtime/event", "runtime/status",
 		"runtime/freeport", "host", "sdk/abi", "sdk/jsonptr", "plugins/builtin",

@@ -20,6 +20,7 @@ import (
 	"github.com/wasmill/wasmill/runtime/config"
 	"github.com/wasmill/wasmill/runtime/engine"
 	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/live"
 	"github.com/wasmill/wasmill/runtime/metrics"
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/reload"
@@ -56,7 +57,8 @@ func (a *app) open(ctx context.Context, p *plan.Plan, acceptLoss bool, log *slog
 			_ = in.close()
 		}
 	}()
-	listener := event.Tee(in.metrics.Listener(), logListener(log))
+	now, taps := live.New(), event.NewTaps()
+	listener := event.Tee(in.metrics.Listener(), logListener(log), now.Listener())
 	bc, err := brokerConfig(p)
 	if err != nil {
 		return nil, err
@@ -72,14 +74,14 @@ func (a *app) open(ctx context.Context, p *plan.Plan, acceptLoss bool, log *slog
 	}
 	in.engine = engine.New(engine.Deps{
 		Broker: b, Host: in.host, Builtins: a.builtins, Listener: listener, Log: log,
-		Version: a.version, DrainTimeout: drainTimeout,
+		Version: a.version, DrainTimeout: drainTimeout, Taps: taps,
 	})
 	in.metrics.SetStatus(in.engine.Status)
 	in.watch = reload.New(reload.Options{
 		File: p.File, Builtins: a.builtinNames(), Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
 		Log: log, Listener: listener,
 	})
-	if err := in.openAdmin(ctx, a.version); err != nil {
+	if err := in.openAdmin(ctx, a, now, taps); err != nil {
 		return nil, err
 	}
 	if err := in.engine.Open(ctx, p); err != nil {
@@ -199,7 +201,7 @@ func ledgerBeside(storeDir string) string {
 
 // openAdmin listens before the plugins are loaded, so that /readyz can say
 // "not yet" and a busy port is known at once.
-func (in *instance) openAdmin(ctx context.Context, version string) error {
+func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps *event.Taps) error {
 	if in.plan.Admin.Listen == "" {
 		return nil
 	}
@@ -222,10 +224,13 @@ func (in *instance) openAdmin(ctx context.Context, version string) error {
 		},
 		DeadLetters: in.engine.DeadLetters(),
 		Reload:      in.reload,
-		Backup:      func(ctx context.Context, w io.Writer) error { return in.backup(ctx, w, version) },
+		Backup:      func(ctx context.Context, w io.Writer) error { return in.backup(ctx, w, a.version) },
+		Config:      func(context.Context) (status.Configuration, error) { return in.configuration(a.builtinNames()) },
+		Live:        now,
+		Taps:        taps,
 		Metrics:     in.metrics.Handler(),
 		StatusOf:    httpStatus,
-		Version:     version,
+		Version:     a.version,
 		Log:         in.log,
 	})
 	if err != nil {

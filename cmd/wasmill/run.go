@@ -92,7 +92,7 @@ func (a *app) banner(in *instance, st status.Status, ready bool, took time.Durat
 	a.note("  topics     %s (%s)", url, st.Server.Mode)
 	a.note("  durability %s: %s", st.Server.Durability, st.Server.LossWindow)
 	if in.admin != nil {
-		a.note("  admin      %s", in.admin.URL())
+		a.note("  dashboard  %s", in.admin.URL())
 	}
 	for i := range p.Pipelines {
 		a.note("  pipeline   %s", flow(&p.Pipelines[i]))

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/live"
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/status"
 )
@@ -90,9 +91,12 @@ type DeadLetters interface {
 	// there are none, those that the filter chooses, and return how many.
 	Redrive(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error)
 	Purge(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error)
+	// RedriveEdited redrives one whose original is changed first, and returns the
+	// sequence at which that is stored.
+	RedriveEdited(ctx context.Context, id uint64, edit status.Edit) (uint64, error)
 }
 
-// Deps are the rooms behind the endpoint. All fields but Log are required.
+// Deps are the rooms behind the endpoint. All fields but the last four are required.
 type Deps struct {
 	Status      func(ctx context.Context) status.Status
 	Pipelines   Pipelines
@@ -102,7 +106,10 @@ type Deps struct {
 	DeadLetters DeadLetters
 	Reload      func(ctx context.Context) ([]plan.Change, error)
 	Backup      func(ctx context.Context, w io.Writer) error
+	Config      func(ctx context.Context) (status.Configuration, error)
 	Metrics     http.Handler
+	Live        *live.Live  // what happened lately
+	Taps        *event.Taps // where events can be looked at
 	// StatusOf maps an error of the above to an HTTP status; 0 means 500.
 	StatusOf func(error) int
 	Version  string
@@ -133,6 +140,9 @@ type Server struct {
 	log  *slog.Logger
 
 	backingUp atomic.Bool
+	streams   atomic.Int64 // of server-sent events that are open
+	pictures  *live.Pictures
+	assets    assets
 
 	mu struct {
 		sync.Mutex
@@ -157,7 +167,20 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Version == "" {
 		deps.Version = "unknown" // the header must be there: the client knows a Wasmill by it
 	}
-	return &Server{cfg: cfg, deps: deps, log: deps.Log}, nil
+	if deps.Live == nil {
+		deps.Live = live.New()
+	}
+	if deps.Taps == nil {
+		deps.Taps = event.NewTaps()
+	}
+	ui, err := newAssets()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		cfg: cfg, deps: deps, log: deps.Log, assets: ui,
+		pictures: live.NewPictures(deps.Status, pictureEvery),
+	}, nil
 }
 
 // Timeouts and limits of the server.
@@ -243,15 +266,23 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", s.deps.Metrics)
 
+	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /assets/{name}", s.asset)
+
 	handle("GET /api/v1/status", s.status)
+	mux.HandleFunc("GET /api/v1/events", s.events)
+	handle("GET /api/v1/config", s.config)
 	handle("POST /api/v1/reload", s.reload)
 	mux.HandleFunc("GET /api/v1/backup", s.backup)
 	handle("GET /api/v1/topics", s.topics)
 	handle("GET /api/v1/topics/{name}", s.topic)
 	handle("POST /api/v1/topics/{name}/publish", s.publish)
 	mux.HandleFunc("GET /api/v1/topics/{name}/tail", s.tail)
+	mux.HandleFunc("GET /api/v1/topics/{name}/watch", s.watchTopic)
+	handle("GET /api/v1/topics/{name}/messages/{seq}", s.message)
 	handle("GET /api/v1/pipelines", s.pipelines)
 	handle("GET /api/v1/pipelines/{name}", s.pipeline)
+	mux.HandleFunc("GET /api/v1/pipelines/{name}/watch", s.watchStage)
 	handle("POST /api/v1/pipelines/{name}/pause", s.pause)
 	handle("POST /api/v1/pipelines/{name}/resume", s.resume)
 	handle("POST /api/v1/pipelines/{name}/reset", s.reset)
@@ -260,10 +291,11 @@ func (s *Server) routes() http.Handler {
 	handle("POST /api/v1/plugins/{name}/rollback", s.rollback)
 	handle("GET /api/v1/dead-letters", s.deadLetters)
 	handle("GET /api/v1/dead-letters/{id}", s.deadLetter)
+	handle("POST /api/v1/dead-letters/{id}/redrive", s.redriveEdited)
 	handle("POST /api/v1/dead-letters/redrive", s.redrive)
 	handle("POST /api/v1/dead-letters/purge", s.purge)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are /healthz, /readyz, /metrics and, under /api/v1/, status, topics, pipelines, plugins and dead-letters",
+		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, topics, pipelines, plugins and dead-letters",
 			r.Method, r.URL.Path))
 	})
 	return mux

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/live"
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/status"
 )
@@ -27,6 +28,8 @@ type fake struct {
 	backup  func(ctx context.Context, w io.Writer) error
 	status  status.Status
 	metrics http.Handler
+	live    *live.Live
+	taps    *event.Taps
 
 	mu       sync.Mutex
 	calls    []string
@@ -46,7 +49,7 @@ func (f *fake) Pipeline(name string) (status.Pipeline, error) {
 	if name != "alerts" {
 		return status.Pipeline{}, fmt.Errorf("pipeline %q: %w", name, errNotFound)
 	}
-	return status.Pipeline{Name: name, State: status.StateRunning}, nil
+	return status.Pipeline{Name: name, State: status.StateRunning, Stages: []string{"strong"}}, nil
 }
 
 func (f *fake) Pause(_ context.Context, name string) error { f.called("pause %s", name); return nil }
@@ -169,6 +172,14 @@ func (f *fake) Purge(_ context.Context, ids []uint64, filter status.DeadLetterFi
 	return 2, nil
 }
 
+func (f *fake) RedriveEdited(_ context.Context, id uint64, edit status.Edit) (uint64, error) {
+	if id != 4 {
+		return 0, errNotFound
+	}
+	f.called("redrive %d as %s", id, *edit.Payload)
+	return 12, nil
+}
+
 // open starts an endpoint over f; cfg.Listen defaults to a free loopback port.
 func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 	t.Helper()
@@ -185,6 +196,8 @@ func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 		Reload:    func(context.Context) ([]plan.Change, error) { f.called("reload"); return nil, nil },
 		Backup:    func(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) },
 		Metrics:   f.metrics,
+		Live:      f.live, Taps: f.taps,
+		Config: func(context.Context) (status.Configuration, error) { return status.Configuration{Hash: "abc"}, nil },
 		StatusOf: func(err error) int {
 			if errors.Is(err, errNotFound) {
 				return http.StatusNotFound

@@ -27,13 +27,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Content-Security-Policy", contentPolicy)
 
 		if !s.hostAllowed(host, r.Host) {
 			s.fail(w, failure(http.StatusMisdirectedRequest,
 				"the host %q is not one this endpoint answers to: use its address", r.Host))
 			return
 		}
-		if crossSite(r) {
+		if crossSite(r) && !visit(r) {
 			s.fail(w, failure(http.StatusForbidden, "requests from other web sites are refused"))
 			return
 		}
@@ -42,7 +46,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				"send Content-Type: application/json or application/x-ndjson, or the header %s: 1", RequestHeader))
 			return
 		}
-		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
+		// The page itself holds nothing: what it shows comes from the API.
+		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || isPage(r)
 		if s.cfg.Token != "" && !open && !bearer(r, want) {
 			h.Set("WWW-Authenticate", `Bearer realm="wasmill"`)
 			s.fail(w, failure(http.StatusUnauthorized, "a bearer token is needed: --token or WASMILL_ADMIN_TOKEN"))
@@ -92,6 +97,18 @@ func crossSite(r *http.Request) bool {
 	}
 	u, err := url.Parse(origin)
 	return err != nil || !strings.EqualFold(u.Host, r.Host)
+}
+
+// isPage reports whether the request is for a file of the dashboard.
+func isPage(r *http.Request) bool {
+	return r.Method == http.MethodGet && (r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, "/assets/"))
+}
+
+// visit reports whether somebody follows a link of another site to the
+// dashboard, which is no more than typing its address.
+func visit(r *http.Request) bool {
+	return r.URL.Path == "/" && r.Method == http.MethodGet && r.Header.Get("Origin") == "" &&
+		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // programmatic reports whether the request is one that an HTML form or a

@@ -63,6 +63,10 @@ func colon(reason string) string {
 
 func (s *Server) status(r *http.Request) (any, error) { return s.deps.Status(r.Context()), nil }
 
+func (s *Server) config(r *http.Request) (any, error) {
+	return s.deps.Config(r.Context())
+}
+
 // Reloaded is what a reload answers.
 type Reloaded struct {
 	Changes []plan.Change `json:"changes"`
@@ -216,11 +220,19 @@ func (s *Server) deadLetters(r *http.Request) (any, error) {
 }
 
 func (s *Server) deadLetter(r *http.Request) (any, error) {
-	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	id, err := letterID(r)
 	if err != nil {
-		return nil, failure(http.StatusBadRequest, "%q is not the id of a dead letter: a number is expected", r.PathValue("id"))
+		return nil, err
 	}
 	return s.deps.DeadLetters.Show(r.Context(), id)
+}
+
+func letterID(r *http.Request) (uint64, error) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		return 0, failure(http.StatusBadRequest, "%q is not the id of a dead letter: a number is expected", r.PathValue("id"))
+	}
+	return id, nil
 }
 
 func (s *Server) redrive(r *http.Request) (any, error) {
@@ -230,6 +242,30 @@ func (s *Server) redrive(r *http.Request) (any, error) {
 	}
 	n, err := s.deps.DeadLetters.Redrive(r.Context(), sel.IDs, sel.filter())
 	return Count{n}, err
+}
+
+// Redriven says where a redriven event is stored.
+type Redriven struct {
+	ID    uint64 `json:"id"`
+	Topic string `json:"topic"`
+	Seq   uint64 `json:"seq"`
+}
+
+func (s *Server) redriveEdited(r *http.Request) (any, error) {
+	id, err := letterID(r)
+	if err != nil {
+		return nil, err
+	}
+	var edit status.Edit
+	if err := decodeLarge(r, &edit); err != nil {
+		return nil, err
+	}
+	l, err := s.deps.DeadLetters.Show(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	seq, err := s.deps.DeadLetters.RedriveEdited(r.Context(), id, edit)
+	return Redriven{ID: id, Topic: l.SourceTopic, Seq: seq}, err
 }
 
 func (s *Server) purge(r *http.Request) (any, error) {

@@ -114,8 +114,13 @@ func (s *Server) writeJSON(w http.ResponseWriter, code int, v any) {
 
 // decode reads a small JSON body into v. An empty body leaves v as it is;
 // unknown fields are refused, so that a misspelled filter never means "all".
-func decode(r *http.Request, v any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxJSONBody))
+func decode(r *http.Request, v any) error { return decodeUpTo(r, v, maxJSONBody) }
+
+// decodeLarge is decode for a body that may hold a whole payload.
+func decodeLarge(r *http.Request, v any) error { return decodeUpTo(r, v, maxBody) }
+
+func decodeUpTo(r *http.Request, v any, most int64) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, most))
 	dec.DisallowUnknownFields()
 	if r.ContentLength == 0 {
 		return nil

@@ -152,6 +152,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 				Source:       source,
 				Shares:       shares(stages, spec.Name),
 				Throttle:     e.throttle,
+				Tap:          e.deps.Taps.Of(spec.Name),
 				Conduct:      conduct,
 				Listener:     event.Tee(e.deps.Listener, own),
 				DrainTimeout: e.deps.DrainTimeout,

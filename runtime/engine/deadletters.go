@@ -29,10 +29,24 @@ const firstWindow = 256
 
 // DeadLetters reads and changes the dead-letter topic. Safe for concurrent
 // use. A dead letter's id is its sequence in that topic.
-type DeadLetters struct{ messages messageStore }
+type DeadLetters struct {
+	messages messageStore
+	turn     chan struct{} // capacity 1: held by who changes them, so that two never redrive the same one
+}
 
 // DeadLetters returns the dead letters of this engine's broker.
-func (e *Engine) DeadLetters() DeadLetters { return DeadLetters{e.messages} }
+func (e *Engine) DeadLetters() DeadLetters { return DeadLetters{e.messages, e.letters} }
+
+func (d DeadLetters) lock(ctx context.Context) error {
+	select {
+	case d.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("another change of the dead letters is at work: %w", ctx.Err())
+	}
+}
+
+func (d DeadLetters) unlock() { <-d.turn }
 
 // List returns the dead letters that f chooses, newest first.
 func (d DeadLetters) List(ctx context.Context, f status.DeadLetterFilter) ([]status.DeadLetter, error) {
@@ -115,6 +129,49 @@ func (d DeadLetters) Redrive(ctx context.Context, ids []uint64, f status.DeadLet
 	return n, nil
 }
 
+// RedriveEdited publishes the original of one dead letter, changed as edit says,
+// to its source topic again and removes the record, as Redrive does. It returns
+// the sequence at which it is stored.
+func (d DeadLetters) RedriveEdited(ctx context.Context, id uint64, edit status.Edit) (uint64, error) {
+	if err := d.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer d.unlock()
+	l, err := d.Show(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if edit.Subject != nil {
+		l.SourceSubject = *edit.Subject
+	}
+	if edit.Headers != nil {
+		l.Headers = edit.Headers
+	}
+	if edit.Payload != nil {
+		l.Payload, l.Base64 = *edit.Payload, nil
+	}
+	if edit.Base64 != nil {
+		l.Base64 = edit.Base64
+	}
+	out, err := original(&l)
+	if err == nil {
+		if bad := abi.CheckHeaders(out.Headers, out.HeaderCount); bad != nil {
+			err = &event.RefusedError{Topic: l.SourceTopic, Reason: bad.Error()}
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("redrive dead letter %d: %w", id, err)
+	}
+	seq, err := d.messages.Publish(ctx, l.SourceTopic, out)
+	if err != nil {
+		return 0, fmt.Errorf("redrive dead letter %d: %w", id, err)
+	}
+	if err := d.messages.DeleteMessage(ctx, plan.DeadLetters, id); err != nil && !errors.Is(err, broker.ErrNotFound) {
+		return seq, fmt.Errorf("redrive dead letter %d: it is stored as event %d of topic %q, the record stays: %w", id, seq, l.SourceTopic, err)
+	}
+	return seq, nil
+}
+
 // Purge removes the records with those ids or, when there are none, those that
 // f chooses, and returns how many it has removed.
 func (d DeadLetters) Purge(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error) {
@@ -135,6 +192,10 @@ var (
 // forEach calls do for the chosen dead letters that exist when it is called,
 // and returns for how many it succeeded.
 func (d DeadLetters) forEach(ctx context.Context, ids []uint64, f status.DeadLetterFilter, do func(status.DeadLetter) error) (int, error) {
+	if err := d.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer d.unlock()
 	n := 0
 	if len(ids) > 0 {
 		for _, id := range ids {
@@ -154,7 +215,7 @@ func (d DeadLetters) forEach(ctx context.Context, ids []uint64, f status.DeadLet
 	}
 	topic, err := d.messages.Topic(ctx, plan.DeadLetters)
 	if err != nil {
-		return 0, err
+		return n, err
 	}
 	// Up to the last one there is now: a redriven event that fails again must
 	// not be redriven again.

@@ -51,6 +51,7 @@ type Deps struct {
 	Listener event.Listener
 	Log      *slog.Logger // nil discards
 	Version  string       // of this program, for the status
+	Taps     *event.Taps  // where events can be looked at; nil is nowhere
 
 	// DrainTimeout bounds how long a stopping pipeline finishes what is in
 	// flight; 0 is 30 s.
@@ -82,9 +83,11 @@ type Engine struct {
 	pool    *pool
 	archive *archive
 	ops     chan struct{} // capacity 1: held by the operation at work
+	letters chan struct{} // the same for changes of the dead letters
 	crew    *crew
 
 	throttle *pipeline.Throttle // of all pipelines
+	trend    trend
 
 	mu struct {
 		sync.RWMutex
@@ -126,6 +129,7 @@ func (e *Engine) init() {
 	}
 	e.deps.Listener = e.deps.Listener.WithDefaults()
 	e.pool, e.ops, e.crew = newPool(), make(chan struct{}, 1), newCrew()
+	e.letters = make(chan struct{}, 1)
 	e.throttle = pipeline.NewThrottle()
 	e.mu.plugins, e.mu.pipelines = map[string]*plugin{}, map[string]*supervisor{}
 }

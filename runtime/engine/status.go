@@ -53,6 +53,7 @@ func (e *Engine) Status(ctx context.Context) status.Status {
 	s.Topics = slices.DeleteFunc(topics, func(t status.Topic) bool { return p.Topic(t.Name) == nil })
 	s.Plugins = e.Plugins(ctx)
 	now := time.Now()
+	e.trend.rate(s.Topics, now)
 	for _, sup := range e.supervisors() {
 		ps := e.describe(sup, e.behind(ctx, sup), now)
 		ps.Lost = e.data.Lost(sup.name, sup.spec.From)
@@ -129,6 +130,8 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 	if f := st.LastFault; !f.At.IsZero() {
 		p.LastFault = &status.Fault{Kind: f.Kind, Stage: f.Stage, Plugin: f.Plugin, Message: f.Text, Time: f.At}
 	}
+	s.meter.describe(&p)
+	p.MaxInFlight = e.roomOf(s)
 	p.InFlight, p.InFlightBytes, p.Lag, p.AckedSeq = st.InFlight, st.InFlightBytes, max(st.Lag, behind), st.AckedSeq
 	if p.State == status.StateRunning && p.Lag > 0 && e.stalled(s, now) {
 		p.State = status.StateStalled
@@ -144,6 +147,17 @@ func (e *Engine) describe(s *supervisor, behind uint64, now time.Time) status.Pi
 		}
 	}
 	return p
+}
+
+// roomOf is the smallest limit on the events that a pipeline has in flight.
+func (e *Engine) roomOf(s *supervisor) int {
+	room := roomEvents
+	for _, name := range s.spec.Stages {
+		if p, err := e.plugin(name); err == nil {
+			room = min(room, p.budget.Usage().MaxEvents)
+		}
+	}
+	return room
 }
 
 // stalled says whether a running pipeline has made no progress for a while and
@@ -208,6 +222,8 @@ func (e *Engine) Plugins(context.Context) []status.Plugin {
 				s.Pipelines = append(s.Pipelines, sup.name)
 			}
 		}
+		use := p.budget.Usage()
+		s.InFlight, s.MaxInFlight, s.InFlightBytes, s.MaxInFlightBytes, s.MaxRate = use.Events, use.MaxEvents, use.Bytes, use.MaxBytes, use.Rate
 		p.mu.Lock()
 		s.Source = sourceOf(p.mu.spec)
 		for _, g := range p.mu.history {

@@ -53,6 +53,7 @@ type supervisor struct {
 	progress moment       // when something finished, or there was nothing to finish
 	limited  moment       // when a configured rate last held the pipeline back
 	conduct  *pipeline.Conduct
+	meter    *meter // what it does lately
 
 	mu struct {
 		sync.Mutex
@@ -94,11 +95,14 @@ func newSupervisor(spec plan.Pipeline, ops pipelineOps, before *supervisor) *sup
 		done:    make(chan struct{}), wake: make(chan struct{}, 1), renew: make(chan struct{}, 1),
 	}
 	s.mu.state = status.StateStarting
+	var measured *meter
 	if before != nil {
+		measured = before.meter
 		before.mu.Lock()
 		s.mu.paused, s.mu.past, s.mu.restarts, s.mu.quarantines = before.mu.paused, before.mu.past, before.mu.restarts, before.mu.quarantines
 		before.mu.Unlock()
 	}
+	s.meter = newMeter(stageNames(spec.Stages), spec.Stages, measured)
 	return s
 }
 
@@ -212,7 +216,7 @@ func (s *supervisor) run(ctx context.Context, own lease) (time.Duration, error) 
 	s.set(status.StateStarting, nil)
 	drain(s.renew)
 	f := newFence()
-	r, finish, err := s.ops.open(ctx, f, s.listener(), s.conduct)
+	r, finish, err := s.ops.open(ctx, f, event.Tee(s.listener(), s.meter.listener()), s.conduct)
 	if err != nil {
 		return 0, err
 	}

@@ -77,6 +77,25 @@ func (b *Budget) SetLimits(events int, bytes int64, rate float64) {
 	b.grantLocked()
 }
 
+// Usage is what is in flight for a plugin, against its limits.
+type Usage struct {
+	Events, MaxEvents int
+	Bytes, MaxBytes   int64
+	Rate              float64 // events/s; 0 = no limit
+}
+
+// Usage returns what is in flight over all shares now.
+func (b *Budget) Usage() Usage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	u := Usage{MaxEvents: b.mu.maxEvents, MaxBytes: b.mu.maxBytes, Rate: b.mu.rate}
+	for _, s := range b.mu.shares {
+		u.Events += s.events
+		u.Bytes += s.bytes
+	}
+	return u
+}
+
 // SetUsers says which pipelines use the plugin: each has a reserve from now on,
 // and no other has. What a pipeline that is gone still holds counts until it is
 // released. A pipeline that joins a budget whose limits are used up has its

@@ -113,6 +113,9 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event, at int) (fa
 		return nil, fmt.Errorf("stage %q: %w", st.Name, err)
 	}
 	r.report(st, f)
+	if watches := r.p.deps.Tap.Watches(); watches != nil && len(events) == 1 {
+		r.observe(watches, k, events, int(max(events[0].Attempt, 1)), f)
+	}
 	return f, nil
 }
 
@@ -130,6 +133,9 @@ func (pt *partition) report(st *stage, f fault) {
 // settle carries out the result of a call of stage k with events: outputs go
 // on, outcomes are followed. attempt is how often these events were tried.
 func (r *run) settle(ctx context.Context, k int, events []abi.Event, origin []int, attempt int) error {
+	if watches := r.p.deps.Tap.Watches(); watches != nil {
+		r.observe(watches, k, events, attempt, nil)
+	}
 	st := r.stages[k]
 	outputs, outcomes, by := st.res.Outputs, st.res.Outcomes, st.by
 	counts := event.Counts{In: len(events), Out: len(outputs)}
@@ -252,6 +258,9 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		}
 		if o := st.res.Outcomes; len(o) == 1 && o[0].Code == abi.CodeRetry {
 			r.count(st, event.Counts{In: 1})
+			if watches := r.p.deps.Tap.Watches(); watches != nil {
+				r.observe(watches, k, one, attempt, nil)
+			}
 			why = r.failureIn(st, &o[0])
 			delay = time.Duration(o[0].Delay) * time.Millisecond
 			continue

@@ -123,6 +123,8 @@ type Deps struct {
 	// once. The order of the plugins must be the same in all pipelines.
 	Shares   []*Share
 	Listener event.Listener
+	// Tap is where those who want to look at events do; nil is nobody, ever.
+	Tap *event.Tap
 	// Throttle keeps the accounts of the plugins, for all pipelines of the
 	// process; nil is one for this run alone.
 	Throttle *Throttle

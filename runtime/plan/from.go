@@ -36,7 +36,7 @@ func From(cfg *config.Config, file string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.File, p.Dir, p.Hash = abs, dir, hash
+	p.File, p.Dir, p.Hash, p.Config = abs, dir, hash, c
 	return p, nil
 }
 

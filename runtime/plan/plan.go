@@ -23,6 +23,9 @@ type Plan struct {
 	Topics    []Topic    // sorted by name; always with DeadLetters
 	Plugins   []Plugin   // sorted by name
 	Pipelines []Pipeline // sorted by name
+
+	// Config is what it was made of, with every default, for showing.
+	Config *config.Config `json:"-"`
 }
 
 // DeadLetters is the topic that every Plan has, and DeadLetterSubject what it stores.

@@ -74,6 +74,9 @@ type Topic struct {
 	// nor an operator has removed them.
 	Lost       uint64      `json:"lost"`
 	LostRanges []LostRange `json:"lost_ranges,omitempty"`
+	// Rate is how many messages a second were stored lately; absent when the
+	// status was not asked for in the last half minute.
+	Rate *float64 `json:"rate,omitempty"`
 }
 
 // LostRange is a range of sequences that a topic has lost.
@@ -111,6 +114,51 @@ type Pipeline struct {
 	Restarts      int                `json:"restarts"`
 	Quarantines   int                `json:"quarantines"` // times it was set aside since the start of the process
 	LastError     string             `json:"last_error,omitempty"`
+
+	// Lately: over the last seconds.
+	Rates       Rates     `json:"rates"`
+	EndToEnd    Quantiles `json:"end_to_end"`    // from stored to finished, of the oldest event of each batch
+	StageStats  []Stage   `json:"stage_stats"`   // in the order of Stages
+	MaxInFlight int       `json:"max_in_flight"` // the smallest limit that applies, of its own and its plugins'
+	// Blocked is the part of the last seconds, 0 to 1, in which it did not fetch
+	// or publish, by reason: where the backpressure is now.
+	Blocked map[string]float64 `json:"blocked"`
+}
+
+// Rates are events a second over the last two seconds.
+type Rates struct {
+	In           float64 `json:"in"`
+	Done         float64 `json:"done"`
+	Out          float64 `json:"out"`
+	Dropped      float64 `json:"dropped"`
+	Retried      float64 `json:"retried"`
+	DeadLettered float64 `json:"dead_lettered"`
+}
+
+// Quantiles of durations in seconds over the last five to ten seconds; all zero
+// when there were none.
+type Quantiles struct {
+	Count uint64  `json:"count"`
+	P50   float64 `json:"p50"`
+	P99   float64 `json:"p99"`
+}
+
+// Stage is one plugin at one place of a pipeline: what it did since the pipeline
+// was configured, and lately.
+type Stage struct {
+	Name         string            `json:"name"`
+	Plugin       string            `json:"plugin"`
+	In           uint64            `json:"events_in"`
+	Out          uint64            `json:"events_out"`
+	Dropped      uint64            `json:"dropped"`
+	Retried      uint64            `json:"retried"`
+	DeadLettered uint64            `json:"dead_lettered"`
+	Faults       map[string]uint64 `json:"faults,omitempty"`
+	RateIn       float64           `json:"rate_in"` // events/s
+	RateOut      float64           `json:"rate_out"`
+	Batch        float64           `json:"batch"` // events a call
+	Call         Quantiles         `json:"call"`  // of one call with a batch
+	Busy         float64           `json:"busy"`  // calls at work at a time, on average
 }
 
 // Fault is one failure of a plugin.
@@ -129,6 +177,13 @@ type Plugin struct {
 	Pipelines  []string     `json:"pipelines"`
 	Generation Generation   `json:"generation"`
 	History    []Generation `json:"history,omitempty"` // newest first
+
+	// What all pipelines hold for it now, and its limits.
+	InFlight         int     `json:"in_flight"`
+	InFlightBytes    int64   `json:"in_flight_bytes"`
+	MaxInFlight      int     `json:"max_in_flight"`
+	MaxInFlightBytes int64   `json:"max_in_flight_bytes"`
+	MaxRate          float64 `json:"max_rate,omitempty"` // events/s
 }
 
 // Generation is one loaded version of a plugin.
@@ -197,4 +252,48 @@ type DeadLetterFilter struct {
 	Fault    string
 	Before   uint64 // only ids below this one; newest first, so the last id of a page gives the next
 	Limit    int    // at the most; 0 = 100 for listing, no limit for redriving and purging
+}
+
+// Edit is what a dead letter is changed to before it goes through its pipeline
+// again. What is nil stays as it was.
+type Edit struct {
+	Subject *string             `json:"subject,omitempty"`
+	Headers map[string][]string `json:"headers,omitempty"` // all of them
+	Payload *string             `json:"payload,omitempty"`
+	Base64  []byte              `json:"payload_base64,omitempty"` // instead of Payload
+}
+
+// Configuration is what is in effect, and what the file says now.
+type Configuration struct {
+	File string `json:"file"`
+	Hash string `json:"hash"` // of what is in effect
+	// FileHash is the hash of what the file says now; "" when it is not valid.
+	FileHash string    `json:"file_hash"`
+	Sections []Section `json:"sections"` // in effect
+	Findings []Finding `json:"findings"` // in the file as it is now
+}
+
+// Section is one table of a configuration.
+type Section struct {
+	Name string    `json:"name"`
+	Keys []Setting `json:"keys"`
+}
+
+// Setting is one key of a table, its value in TOML.
+type Setting struct {
+	Key     string `json:"key"`
+	Value   string `json:"value"`
+	Default bool   `json:"default"`
+	Doc     string `json:"doc,omitempty"`
+}
+
+// Finding is something wrong, or worth saying, about a configuration.
+type Finding struct {
+	File       string `json:"file"`
+	Line       int    `json:"line"`
+	Col        int    `json:"col"`
+	Severity   string `json:"severity"` // "error" or "warning"
+	Code       string `json:"code"`
+	Message    string `json:"message"`
+	Suggestion string `json:"suggestion,omitempty"`
 }

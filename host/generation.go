@@ -13,6 +13,7 @@ import (
 // Runtime of its own, from which instances are made. Safe for concurrent use.
 type Generation struct {
 	host *Host
+	of   *Generation // whose code this one runs, see Variant; nil = its own
 	spec Spec
 	compiled
 	funcs    int // of the module, without those that rewriting added
@@ -85,6 +86,10 @@ func (gen *Generation) closeIfIdle(ctx context.Context) error {
 		return nil
 	}
 	gen.host.forget(gen)
+	if gen.of != nil {
+		gen.of.done()
+		return nil
+	}
 	if err := gen.close(ctx); err != nil {
 		return fmt.Errorf("close plugin %q: %w", gen.spec.Name, err)
 	}

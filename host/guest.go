@@ -57,7 +57,11 @@ func (gen *Generation) newGuest(spec *InstanceSpec, log func(level int, line str
 		g.deadline = max(g.deadline, startDeadline)
 	}
 	g.clock = clock{start: time.Now(), real: gen.granted(abi.GrantClock)}
-	g.rand = rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", gen.digest, spec.Pipeline, spec.Partition)))
+	seed := gen.digest
+	if fixed := gen.spec.Fixed; fixed != nil {
+		g.clock.fixed, seed = fixed.Now, fixed.Seed
+	}
+	g.rand = rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", seed, spec.Pipeline, spec.Partition)))
 	g.out = output{log: log, admit: gen.gate.line, gate: gen.gate, redact: gen.redact, why: -1}
 	g.ctx = context.WithValue(context.Background(), guestKey{}, g)
 	if f := g.start(); f != nil {

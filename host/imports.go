@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"math"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -231,8 +230,9 @@ func (g *guest) flushMetrics() {
 	}
 }
 
-// importNow is now() -> i64: the host's clock, ns since the Unix epoch.
-func importNow(_ *guest, _ api.Memory, s []uint64) { s[0] = uint64(time.Now().UnixNano()) }
+// importNow is now() -> i64: the host's clock, ns since the Unix epoch. It is
+// only there under the grant that makes the guest's wall clock the host's.
+func importNow(g *guest, _ api.Memory, s []uint64) { s[0] = uint64(g.clock.realtime()) }
 
 // importRandom is random(ptr, len): len bytes from the system.
 func importRandom(g *guest, mem api.Memory, s []uint64) {
@@ -241,11 +241,17 @@ func importRandom(g *guest, mem api.Memory, s []uint64) {
 		panic(&argumentError{abi.ImportRandom, "more than 1 MiB of random bytes at once"})
 	}
 	g.ticker.dear()
-	fillRandom(b)
+	g.random(b, true)
 }
 
-func fillRandom(b []byte) {
-	_, _ = rand.Read(b) // never fails: it ends the process rather than return weak numbers
+// random fills b with the system's numbers, or with those of the guest's own
+// generator.
+func (g *guest) random(b []byte, real bool) {
+	if real && g.gen.spec.Fixed == nil {
+		_, _ = rand.Read(b) // never fails: it ends the process rather than return weak numbers
+		return
+	}
+	_, _ = g.rand.Read(b) // never fails
 }
 
 // importSecretGet is secret_get(key, key len, buf, cap) -> i64: the length of

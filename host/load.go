@@ -44,6 +44,20 @@ type Spec struct {
 	// what it sets a gauge to, and each observation of a histogram; kind is one
 	// of abi's Metric kinds. May be nil.
 	Metric func(pipeline, name string, kind int, value float64)
+
+	// Fixed takes out of the plugin's surroundings what differs from run to run.
+	// For tests; nil = clock and randomness are as the grants say.
+	Fixed *Fixed
+}
+
+// Fixed stands in for the clock and for randomness.
+type Fixed struct {
+	// Now is the wall clock of a plugin with the grant "clock". That of a plugin
+	// without it stands still at the beginning of 1970.
+	Now func() time.Time
+	// Seed is where all random numbers begin, with and without a grant, in each
+	// instance anew.
+	Seed string
 }
 
 // Limits bound one plugin. Zero values stand for the defaults.

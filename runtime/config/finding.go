@@ -181,6 +181,9 @@ func (f *Finding) suggest(written string, names []string) {
 	f.Suggestion = nearest(written, names)
 }
 
+// Nearest returns the one of names that s was probably meant to be, or "".
+func Nearest(s string, names []string) string { return nearest(s, names) }
+
 // nearest returns the one of names with the smallest edit distance to s, or ""
 // when none is near: at most a third of s may be wrong.
 func nearest(s string, names []string) string {

@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wasmill/wasmill/plugins/cases"
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/status"
 )
@@ -67,7 +72,8 @@ func (a *app) dlqListCmd() *cobra.Command {
 }
 
 func (a *app) dlqShowCmd() *cobra.Command {
-	return &cobra.Command{
+	asTest := false
+	c := &cobra.Command{
 		Use: "show ID", Short: "Show one dead letter: cause, plugin, source and the original event", Args: exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := strconv.ParseUint(args[0], 10, 64)
@@ -82,12 +88,51 @@ func (a *app) dlqShowCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("dlq show: %w", err)
 			}
-			if a.json() {
+			switch {
+			case asTest:
+				return a.deadLetterCase(d)
+			case a.json():
 				return a.printJSON(d)
 			}
 			return a.printDeadLetter(d)
 		},
 	}
+	c.Flags().BoolVar(&asTest, "as-test", false, "write it as a case for \"wasmill test\", in cases beside the TOML file")
+	return c
+}
+
+// deadLetterCase writes a case whose run shows the failure again, and says where.
+func (a *app) deadLetterCase(d status.DeadLetter) error {
+	file := a.file(nil)
+	p, err := a.load(file)
+	if err != nil {
+		return err
+	}
+	content, err := cases.FromDeadLetter(p, d)
+	if err != nil {
+		return invalid("dlq show: %w", err)
+	}
+	name := filepath.Join(filepath.Dir(file), cases.Dir, fmt.Sprintf("dead-letter-%d%s", d.ID, cases.Ext))
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return fileError("dlq show: make", filepath.Dir(name), err)
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return invalid("dlq show: %s is there already", name)
+	case err != nil:
+		return fileError("dlq show: write", name, err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fileError("dlq show: write", name, err)
+	}
+	if a.json() {
+		return a.printJSON(map[string]string{"case": name})
+	}
+	a.printf("%s\n", name)
+	a.note("it fails as it did: wasmill test %s", name)
+	return nil
 }
 
 func (a *app) printDeadLetter(d status.DeadLetter) error {

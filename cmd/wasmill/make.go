@@ -10,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wasmill/wasmill/host"
-	"github.com/wasmill/wasmill/plugins/build"
 	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/plugins/scaffold"
 )
@@ -66,15 +64,11 @@ func (a *app) buildCmd() *cobra.Command {
 			if err := manifest.CheckText(version); err != nil {
 				return invalid("build: --version %w", err)
 			}
-			cache, err := a.cacheDir()
+			b, err := a.builder()
 			if err != nil {
 				return err
 			}
-			worker, err := host.Executable(compileWorker)
-			if err != nil {
-				return environment("build: %w", err)
-			}
-			b := build.Builder{Out: a.stderr, CacheDir: cache, Worker: worker, Version: version}
+			b.Version = version
 			modules, err := b.All(c.Context(), dir)
 			if err != nil {
 				return fmt.Errorf("build: %w", err)

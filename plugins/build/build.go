@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -107,6 +108,7 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 	if out == nil {
 		out = io.Discard
 	}
+	begin := time.Now()
 	// The hidden name and the other suffix keep it from who watches the directory for modules.
 	tmp, err := os.CreateTemp(filepath.Dir(module), "."+filepath.Base(module)+".*.tmp")
 	if err != nil {
@@ -127,6 +129,10 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 	}
 	if err := os.Chmod(tmp.Name(), 0o644); err != nil {
 		return fmt.Errorf("make the module of %s readable: %w", dir, err)
+	}
+	// A source that is saved during the build is newer than the module.
+	if err := os.Chtimes(tmp.Name(), begin, begin); err != nil {
+		return fmt.Errorf("date the module of %s: %w", dir, err)
 	}
 	if err := os.Rename(tmp.Name(), module); err != nil {
 		return fmt.Errorf("put the module of %s in place: %w", dir, err)

@@ -226,3 +226,24 @@ func (c *Case) one(key, code, message, suggestion string) config.Finding {
 	}
 	return f
 }
+
+// Configs lists the wasmill.toml files that the cases in these files are about,
+// each once.
+func Configs(files []string) ([]string, error) {
+	var all []string
+	for _, file := range files {
+		at, err := above(filepath.Dir(file))
+		if err != nil {
+			return nil, err
+		}
+		if at != "" {
+			if at, err = filepath.Abs(at); err != nil {
+				return nil, err
+			}
+			if !slices.Contains(all, at) {
+				all = append(all, at)
+			}
+		}
+	}
+	return all, nil
+}

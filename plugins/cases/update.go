@@ -16,6 +16,9 @@ type replacement struct {
 // updated returns the file with what came in place of what was expected. Steps
 // that are as expected keep their lines as they are written, and so do comments.
 func (c *Case) updated(results []result) []byte {
+	if n := len(c.src); n > 0 && c.src[n-1] != '\n' {
+		c.src = append(c.src[:n:n], '\n')
+	}
 	var edits []replacement
 	end := 0 // of the value behind which lines of the step go
 	for i := range results {
@@ -54,9 +57,6 @@ func (c *Case) updated(results []result) []byte {
 			text = append(append(text, l.JSON()...), '\n')
 		}
 		at := c.lineAfter(end)
-		if at > 0 && c.src[at-1] != '\n' {
-			text = append([]byte{'\n'}, text...)
-		}
 		edits = append(edits, replacement{span{at, at}, text})
 	}
 	slices.SortStableFunc(edits, func(a, b replacement) int { return a.start - b.start })

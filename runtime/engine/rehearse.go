@@ -44,7 +44,7 @@ type Rehearsal struct {
 
 // Run runs the pipeline until there are no events left, or it fails.
 func (r *Rehearsal) Run(ctx context.Context) error {
-	cfg, err := pipelineConfig(r.Plan, r.Pipeline, nil)
+	cfg, err := pipelineConfig(r.Plan, r.Pipeline)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,9 @@ LDFLAGS  := -X main.version=$(VERSION)
 FUZZTIME ?= 10s
 PKGS     ?= ./...
 # CI tries what failed once more by itself and names what is flaky.
-GOTEST   := $(GO) run .ci/gotest/main.go $(if $(filter true,$(CI)),-again)
+# .ci/toolchains puts AssemblyScript there.
+export PATH := $(PATH):$(CURDIR)/.ci/assemblyscript/node_modules/.bin
+GOTEST   := .ci/toolchains && $(GO) run .ci/gotest/main.go $(if $(filter true,$(CI)),-again)
 
 # golangci-lint is pinned in a module file of its own and built by Go itself.
 LINT := $(GO) tool -modfile=.ci/tools/go.mod golangci-lint
@@ -39,6 +41,10 @@ install: ## Install wasmill into Go's bin directory
 test: ## go vet and all tests; names what was skipped (PKGS=./host/... for less)
 	$(GO) vet $(PKGS)
 	$(GOTEST) $(PKGS)
+
+.PHONY: toolchains
+toolchains: ## Install the compilers that tests of Rust, C and AssemblyScript need (Debian, as root)
+	@TOOLCHAINS=install .ci/toolchains
 
 .PHONY: race
 race: ## All tests under the race detector
@@ -111,5 +117,5 @@ clean: ## Remove what the targets above built
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo

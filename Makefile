@@ -8,7 +8,7 @@ MAKEFLAGS   += --no-print-directory
 GO       ?= go
 BIN      := bin/wasmill
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS  := -X main.version=$(VERSION)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 10s
 PKGS     ?= ./...
 # CI tries what failed once more by itself and names what is flaky.

@@ -9,7 +9,11 @@ import (
 
 func TestInspect(t *testing.T) {
 	t.Run("a plugin", func(t *testing.T) {
-		d, err := host.Inspect(builtin.Modules()["pass"])
+		pass, err := builtin.Module("pass")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := host.Inspect(pass)
 		if err != nil {
 			t.Fatal(err)
 		}

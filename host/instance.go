@@ -67,7 +67,8 @@ func openDocument(plugin *Spec, spec *InstanceSpec) ([]byte, error) {
 		Pipeline  string          `json:"pipeline"`
 		Partition int             `json:"partition"`
 		Outputs   []string        `json:"outputs"`
-	}{plugin.Config, plugin.Grants, plugin.Name, spec.Pipeline, spec.Partition, spec.Outputs}
+		Builtin   string          `json:"builtin,omitempty"`
+	}{plugin.Config, plugin.Grants, plugin.Name, spec.Pipeline, spec.Partition, spec.Outputs, plugin.Builtin}
 	if len(doc.Config) == 0 {
 		doc.Config = json.RawMessage("{}")
 	}

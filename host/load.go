@@ -28,8 +28,10 @@ const maxModule = 64 << 20
 type Spec struct {
 	Name   string
 	Path   string // the module's file, or
-	Module []byte // the module itself, for built-in plugins
+	Module []byte // the module itself
 	SHA256 string // hexadecimal pin; empty = any module
+
+	Builtin string // which ready-made plugin the module is to be; told to it
 
 	Grants  []string          // "clock", "random", "secret"
 	Secrets map[string]string // what secret_get finds under the grant "secret"
@@ -129,6 +131,7 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 		}
 		return nil, refuse(err)
 	}
+	spec.Module = nil // megabytes that nobody reads again
 	gen := &Generation{
 		host: h, spec: spec, compiled: code, funcs: len(m.Funcs),
 		digest: digest, size: len(binary), limit: spec.Limits.Memory, loadTime: time.Since(begin),

@@ -97,6 +97,7 @@ type Instance struct {
 	Outputs   []string // names of the outputs; the first is "default"
 	Grants    []string // what the plugin may use: "clock", "random", "secret"
 	Config    Value    // the plugin's configuration as a JSON object; may be absent
+	Builtin   string   // name of a ready-made plugin, several of which can be one module; else ""
 
 	closers []func(*Out) error
 }
@@ -132,6 +133,7 @@ func newInstance(doc []byte) (*Instance, error) {
 		in.Pipeline = root.Find("/pipeline").String()
 		in.Partition = int(partition)
 		in.Config = root.Find("/config")
+		in.Builtin = root.Find("/builtin").String()
 		for v := range root.Find("/outputs").Elements() {
 			in.Outputs = append(in.Outputs, v.String())
 		}

@@ -18,8 +18,8 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	version        string
-	builtins       map[string][]byte // embedded plugins by name
-	exit           func(code int)    // ends the process at once, on a second signal
+	builtins       map[string]func() ([]byte, error) // what reads an embedded plugin, by name
+	exit           func(code int)                    // ends the process at once, on a second signal
 
 	flags struct {
 		admin, token string

@@ -68,11 +68,12 @@ func looksLikePath(s string) bool { return strings.ContainsAny(s, "/\\.") }
 // module reads a file, or an embedded plugin as "builtin:NAME".
 func (a *app) module(name string) (module []byte, source string, err error) {
 	if b, ok := strings.CutPrefix(name, "builtin:"); ok {
-		m, ok := a.builtins[b]
+		read, ok := a.builtins[b]
 		if !ok {
 			return nil, "", invalid("plugins inspect: there is no built-in plugin %q: there are %s", b, strings.Join(a.builtinNames(), ", "))
 		}
-		return m, name, nil
+		module, err = read()
+		return module, name, err
 	}
 	module, err = os.ReadFile(name)
 	if err != nil {
@@ -96,8 +97,9 @@ func (a *app) runningModule(c *cobra.Command, name string) (*status.Plugin, []by
 	}
 	p, err := cl.Plugin(c.Context(), name)
 	if err != nil {
-		if m, ok := a.builtins[name]; ok {
-			return nil, m, "builtin:" + name, nil
+		if read, ok := a.builtins[name]; ok {
+			module, err := read()
+			return nil, module, "builtin:" + name, err
 		}
 		return nil, nil, "", fmt.Errorf("plugins inspect: %q is no file, and no running plugin: %w", name, err)
 	}

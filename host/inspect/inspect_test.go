@@ -38,7 +38,11 @@ func decodeAll(t testing.TB, m *inspect.Module) (n int) {
 }
 
 func TestParsePlugins(t *testing.T) {
-	for name, b := range builtin.Modules() {
+	for name, read := range builtin.Modules() {
+		b, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
 		m, err := inspect.Parse(b, inspect.Caps{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -171,7 +175,10 @@ func TestErrorsAreTyped(t *testing.T) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	module := builtin.Modules()["pass"]
+	module, err := builtin.Module("pass")
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.SetBytes(int64(len(module)))
 	b.ReportAllocs()
 	for b.Loop() {

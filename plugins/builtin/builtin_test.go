@@ -2,6 +2,7 @@ package builtin_test
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -15,17 +16,25 @@ import (
 
 func TestModules(t *testing.T) {
 	modules := builtin.Modules()
-	if got := slices.Sorted(maps.Keys(modules)); !slices.Equal(got, []string{"pass", "threshold"}) {
-		t.Errorf("there are %v", got)
+	if got := slices.Sorted(maps.Keys(modules)); !slices.Equal(got, builtin.Names()) || len(got) != 9 {
+		t.Errorf("there are %v and the names %v", got, builtin.Names())
 	}
-	for name, m := range modules {
-		if !bytes.HasPrefix(m, []byte("\x00asm\x01\x00\x00\x00")) {
-			t.Errorf("%s is not a WebAssembly module", name)
+	for name, read := range modules {
+		m, err := read()
+		if err != nil || !bytes.HasPrefix(m, []byte("\x00asm\x01\x00\x00\x00")) {
+			t.Errorf("%s is not a WebAssembly module: %v", name, err)
+		}
+		if s := builtin.Summary(name); len(s) < 20 || strings.ContainsAny(s, "\n`*") {
+			t.Errorf("%s says of itself %q", name, s)
 		}
 	}
-	clear(modules)
-	if len(builtin.Modules()) == 0 {
-		t.Error("the map is not the caller's own")
+	for _, unknown := range []string{"", "nothing", "expressions", "../modules/pass"} {
+		if _, err := builtin.Module(unknown); !errors.Is(err, builtin.ErrUnknown) {
+			t.Errorf("the module of %q: %v", unknown, err)
+		}
+		if _, err := builtin.Doc(unknown); !errors.Is(err, builtin.ErrUnknown) {
+			t.Errorf("the documentation of %q: %v", unknown, err)
+		}
 	}
 }
 
@@ -52,13 +61,23 @@ func TestModulesAreReproducible(t *testing.T) {
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	for name, committed := range builtin.Modules() {
-		built, err := os.ReadFile(filepath.Join(dir, name+".wasm"))
+	seen := map[string]bool{}
+	for name, read := range builtin.Modules() {
+		committed, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := builtin.ModuleOf(name)
+		built, err := os.ReadFile(filepath.Join(dir, file+".wasm"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(built, committed) {
-			t.Errorf("%s.wasm is not what its source compiles to: run go generate ./plugins/builtin", name)
+			t.Errorf("%s.wasm is not what its source compiles to: run go generate ./plugins/builtin", file)
 		}
+		seen[file] = true
+	}
+	if all, err := filepath.Glob(filepath.Join(dir, "*.wasm")); err != nil || len(all) != len(seen) {
+		t.Errorf("%v were built, %v are used: %v", all, seen, err)
 	}
 }

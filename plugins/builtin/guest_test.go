@@ -114,9 +114,9 @@ func payloads(payloads ...string) []abi.Event {
 
 func module(t testing.TB, name string) []byte {
 	t.Helper()
-	m, ok := builtin.Modules()[name]
-	if !ok {
-		t.Fatalf("%s is not compiled: run go generate ./plugins/builtin", name)
+	m, err := builtin.Module(name)
+	if err != nil {
+		t.Fatalf("%v: run go generate ./plugins/builtin", err)
 	}
 	return m
 }

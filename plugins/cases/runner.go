@@ -20,10 +20,10 @@ import (
 
 // Options say how cases are run.
 type Options struct {
-	Host     *host.Host        // open
-	Builtins map[string][]byte // embedded plugins by name
-	Match    *regexp.Regexp    // of the names of the cases that are run; nil = all
-	Update   bool              // write what came into the files, in place of what they expect
+	Host     *host.Host                        // open
+	Builtins map[string]func() ([]byte, error) // embedded plugins by name
+	Match    *regexp.Regexp                    // of the names of the cases that are run; nil = all
+	Update   bool                              // write what came into the files, in place of what they expect
 }
 
 // Report is what came of one case.
@@ -44,7 +44,7 @@ func (r *Report) Passed() bool { return r.Err == nil && (len(r.Differences) == 0
 // Runner runs cases. It reads each wasmill.toml and compiles each module once.
 type Runner struct {
 	host     *host.Host
-	builtins map[string][]byte
+	builtins map[string]func() ([]byte, error)
 	match    *regexp.Regexp
 	update   bool
 

@@ -34,8 +34,8 @@ type Options struct {
 	JSON       bool     // print one JSON document instead of text
 	Dir        string   // where stores are made; default a temporary directory, removed at the end
 	Out        io.Writer
-	Progress   io.Writer // one line per step; nil = none
-	Modules    map[string][]byte
+	Progress   io.Writer                         // one line per step; nil = none
+	Modules    map[string]func() ([]byte, error) // what reads a ready-made plugin
 }
 
 func (o Options) withDefaults() Options {

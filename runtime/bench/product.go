@@ -106,7 +106,11 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 		return nil, err
 	}
 	module := filepath.Join(dir, "bench.wasm")
-	if err := os.WriteFile(module, o.Modules["pass"], 0o600); err != nil {
+	pass, err := o.Modules["pass"]()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(module, pass, 0o600); err != nil {
 		return nil, err
 	}
 	c := &child{exe: o.Executable, file: file, cache: filepath.Join(dir, "modules"), admin: "http://" + admin, nats: "nats://" + nats}
@@ -136,7 +140,7 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 		p.Latency = append(p.Latency, l)
 	}
 	_, _ = fmt.Fprintln(o.Progress, "reloading the plugin at 20000 events/s")
-	if p.Reload, err = reload(ctx, c.nats, module, o.Modules["pass"], 20000, o.Seconds); err != nil {
+	if p.Reload, err = reload(ctx, c.nats, module, pass, 20000, o.Seconds); err != nil {
 		return nil, err
 	}
 	_, _ = fmt.Fprintf(o.Progress, "full load with %d events\n", o.Events)

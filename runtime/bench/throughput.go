@@ -134,9 +134,13 @@ func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *h
 		return errors.Join(errs...)
 	}
 	plugin := func(name string, config string) (func() (pipeline.Processor, error), error) {
-		module, ok := o.Modules[name]
+		read, ok := o.Modules[name]
 		if !ok {
 			return nil, fmt.Errorf("module %q is not in this binary", name)
+		}
+		module, err := read()
+		if err != nil {
+			return nil, err
 		}
 		g, err := h.Load(ctx, host.Spec{
 			Name: name, Module: module, Config: json.RawMessage(config),

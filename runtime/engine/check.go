@@ -12,11 +12,11 @@ import (
 // Check loads every plugin of a plan and opens it once for each stage that
 // runs it, as Open would, without a broker and without running anything. The
 // error joins everything that was refused.
-func Check(ctx context.Context, h *host.Host, builtins map[string][]byte, p *plan.Plan) error {
+func Check(ctx context.Context, h *host.Host, builtins map[string]func() ([]byte, error), p *plan.Plan) error {
 	return check(ctx, hostLoader{h}, builtins, p)
 }
 
-func check(ctx context.Context, l loader, builtins map[string][]byte, p *plan.Plan) error {
+func check(ctx context.Context, l loader, builtins map[string]func() ([]byte, error), p *plan.Plan) error {
 	return each(len(p.Plugins), func(i int) (err error) {
 		spec := p.Plugins[i]
 		b, err := readModule(builtins, spec)

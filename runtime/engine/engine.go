@@ -47,7 +47,7 @@ var (
 type Deps struct {
 	Broker   *broker.Broker
 	Host     *host.Host
-	Builtins map[string][]byte // modules by builtin name
+	Builtins map[string]func() ([]byte, error) // what reads the module of a ready-made plugin, by its name
 	Listener event.Listener
 	Log      *slog.Logger // nil discards
 	Version  string       // of this program, for the status

@@ -109,7 +109,7 @@ func TestOpen(t *testing.T) {
 	t.Run("a built-in that does not exist is named beside those that do", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		w.engine.deps.Builtins = map[string][]byte{"pass": nil, "threshold": nil}
+		w.engine.deps.Builtins = map[string]func() ([]byte, error){"pass": nil, "threshold": nil}
 		w.module("right", "r1")
 		err := w.engine.Open(t.Context(), w.plan(strings.Replace(two, `path = "left.wasm"`, `builtin = "nope"`, 1)))
 		if err == nil || !strings.Contains(err.Error(), `"nope"; there are: pass, threshold`) {

@@ -48,12 +48,16 @@ func each(n int, f func(i int) error) error {
 }
 
 // readModule returns the bytes of a plugin's module.
-func readModule(builtins map[string][]byte, spec plan.Plugin) ([]byte, error) {
+func readModule(builtins map[string]func() ([]byte, error), spec plan.Plugin) ([]byte, error) {
 	if spec.Builtin != "" {
-		b, ok := builtins[spec.Builtin]
+		read, ok := builtins[spec.Builtin]
 		if !ok {
 			names := strings.Join(slices.Sorted(maps.Keys(builtins)), ", ")
 			return nil, &host.LoadError{Plugin: spec.Name, Message: fmt.Sprintf("there is no built-in plugin %q; there are: %s", spec.Builtin, names)}
+		}
+		b, err := read()
+		if err != nil {
+			return nil, &host.LoadError{Plugin: spec.Name, Message: err.Error(), Err: err}
 		}
 		return b, nil
 	}
@@ -102,7 +106,7 @@ func digestOf(b []byte) string {
 // hostSpec is what the host loads. dir is where relative secret files start.
 func hostSpec(spec plan.Plugin, dir string, module []byte, l event.Listener) (host.Spec, error) {
 	s := host.Spec{
-		Name: spec.Name, Module: module, SHA256: spec.SHA256, Grants: spec.Grants, Config: spec.Config,
+		Name: spec.Name, Module: module, SHA256: spec.SHA256, Grants: spec.Grants, Config: spec.Config, Builtin: spec.Builtin,
 		Limits: host.Limits{
 			Memory: spec.Limits.Memory, Deadline: spec.Limits.Deadline,
 			MaxOutputBytes: int(spec.Limits.MaxOutputBytes), MaxOutputs: spec.Limits.MaxOutputs,

@@ -13,7 +13,7 @@ import (
 )
 
 // PluginSpec is what the host loads for a plugin of a plan, but for its secrets.
-func PluginSpec(builtins map[string][]byte, spec plan.Plugin) (host.Spec, error) {
+func PluginSpec(builtins map[string]func() ([]byte, error), spec plan.Plugin) (host.Spec, error) {
 	b, err := readModule(builtins, spec)
 	if err != nil {
 		return host.Spec{}, err

@@ -1,15 +1,19 @@
-// Command build compiles the built-in plugins into plugins/builtin/modules and
-// notes the toolchain that did it. It runs from any folder of the module, or
-// writes to the folder that its argument names. The modules are reproducible:
-// the same source and the same toolchain give the same bytes.
+// Command build compiles the built-in plugins into plugins/builtin/modules,
+// compressed, and notes the toolchain that did it. It runs from any folder of
+// the module; with a folder as its argument it writes the modules there, as they
+// are. They are reproducible: the same source and the same toolchain give the
+// same bytes.
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 func main() {
@@ -17,13 +21,13 @@ func main() {
 	if len(os.Args) > 1 {
 		out = os.Args[1]
 	}
-	if err := run(out); err != nil {
+	if err := run(out, out == ""); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out string) error {
+func run(out string, pack bool) error {
 	root, err := output(exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/wasmill/wasmill"))
 	if err != nil {
 		return fmt.Errorf("find the module: %w", err)
@@ -35,9 +39,13 @@ func run(out string) error {
 	if out, err = filepath.Abs(out); err != nil {
 		return fmt.Errorf("find the output folder: %w", err)
 	}
-	mains, err := filepath.Glob(filepath.Join(builtin, "*", "main.go"))
-	if err != nil {
-		return fmt.Errorf("find the plugins: %w", err)
+	var mains []string
+	for _, pattern := range []string{"*", "guest/*"} {
+		found, err := filepath.Glob(filepath.Join(builtin, filepath.FromSlash(pattern), "main.go"))
+		if err != nil {
+			return fmt.Errorf("find the plugins: %w", err)
+		}
+		mains = append(mains, found...)
 	}
 	for _, file := range mains {
 		dir := filepath.Dir(file)
@@ -53,12 +61,46 @@ func run(out string) error {
 		if _, err := output(cmd); err != nil {
 			return fmt.Errorf("compile %s: %w", name, err)
 		}
+		if pack {
+			if err := compress(filepath.Join(out, name+".wasm")); err != nil {
+				return fmt.Errorf("compress %s: %w", name, err)
+			}
+		}
 	}
 	version, err := output(exec.Command("go", "env", "GOVERSION"))
 	if err != nil {
 		return fmt.Errorf("ask for the version of Go: %w", err)
 	}
 	return os.WriteFile(filepath.Join(out, "TOOLCHAIN"), []byte(version+"\n"), 0o644)
+}
+
+// compress puts a compressed file in the place of one, unless the one that is
+// there has the same content: another version of the library would give other
+// bytes for it.
+func compress(file string) error {
+	module, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	d, err := zstd.NewReader(nil)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if packed, err := os.ReadFile(file + ".zst"); err == nil {
+		if was, err := d.DecodeAll(packed, nil); err == nil && bytes.Equal(was, module) {
+			return nil
+		}
+	}
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	return os.WriteFile(file+".zst", e.EncodeAll(module, nil), 0o644)
 }
 
 // output runs cmd and returns what it printed; its errors hold its complaints.

@@ -151,7 +151,11 @@ func (w *world) serve(n int) (urls string) {
 // version is the module, as the next of a few versions that differ in nothing but their digest.
 func (w *world) version() []byte {
 	w.versions++
-	return slices.Concat(builtin.Modules()["threshold"], wasmtest.Custom("version", []byte{byte(w.versions % 3)}))
+	threshold, err := builtin.Module("threshold")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.Concat(threshold, wasmtest.Custom("version", []byte{byte(w.versions % 3)}))
 }
 
 // trap is a version that fails on every event.

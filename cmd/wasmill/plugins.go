@@ -10,8 +10,8 @@ import (
 )
 
 func (a *app) pluginsCmd() *cobra.Command {
-	return a.group("plugins", "List, inspect and roll back plugins",
-		a.pluginsListCmd(), a.pluginsInspectCmd(), a.named(pluginNames, a.pluginsHistoryCmd()), a.named(pluginNames, a.pluginsRollbackCmd()))
+	return a.group("plugins", "List, inspect, verify and roll back plugins",
+		a.pluginsListCmd(), a.pluginsInspectCmd(), a.pluginsVerifyCmd(), a.named(pluginNames, a.pluginsHistoryCmd()), a.named(pluginNames, a.pluginsRollbackCmd()))
 }
 
 func (a *app) pluginsListCmd() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/wasmill/wasmill/host/hosttest/broken"
 	wt "github.com/wasmill/wasmill/host/wasmtest"
 	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -16,6 +17,7 @@ import (
 // scriptModules are what the script command module makes, by name.
 var scriptModules = map[string]func() ([]byte, error){
 	"labelled": labelled,
+	"model":    func() ([]byte, error) { return broken.Model(), nil },
 	// The same, changed after it was labelled.
 	"changed": func() ([]byte, error) {
 		module, err := labelled()
@@ -33,10 +35,20 @@ func labelled() ([]byte, error) {
 	})
 }
 
-// cmdModule writes a module that is made for a script: module labelled strong.wasm.
+// cmdModule writes a module that is made for a script, or is wrong by its name:
+// module labelled strong.wasm, module 'a misaligned buffer' bad.wasm.
 func cmdModule(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 || scriptModules[args[0]] == nil {
-		ts.Fatalf("usage: module %v FILE", slices.Sorted(maps.Keys(scriptModules)))
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: module NAME FILE")
+	}
+	for _, c := range broken.Cases() {
+		if c.Name == args[0] {
+			ts.Check(os.WriteFile(ts.MkAbs(args[1]), c.Module, 0o600))
+			return
+		}
+	}
+	if scriptModules[args[0]] == nil {
+		ts.Fatalf("module %q: there are %v and the cases of host/hosttest/broken", args[0], slices.Sorted(maps.Keys(scriptModules)))
 	}
 	module, err := scriptModules[args[0]]()
 	ts.Check(err)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 )
 
 const (
@@ -63,9 +65,13 @@ func findRust(ctx context.Context, l *Language, dir string) (*Toolchain, error) 
 		if err != nil {
 			return nil, l.missing("cargo", "there is no cargo for "+path, err)
 		}
-		return &Toolchain{Path: path, Version: version, compile: func(ctx context.Context, dir, file string, out io.Writer) error {
-			return buildRust(ctx, cargo, path, dir, file, out)
-		}}, nil
+		return &Toolchain{
+			Path: path, Version: version, flags: rustFlags(),
+			sdk: func(context.Context) string { return rustSDK(dir) },
+			compile: func(ctx context.Context, dir, file string, out io.Writer) error {
+				return buildRust(ctx, cargo, path, dir, file, out)
+			},
+		}, nil
 	}
 	if len(unfit) == 0 {
 		return nil, l.missing("rustc", "there is no rustc on PATH", exec.ErrNotFound)
@@ -115,14 +121,13 @@ func rustMinor(version string) (int, bool) {
 }
 
 // buildRust has cargo build the crate in dir as its release profile says, and
-// copies the module that comes of it to file. The crates it depends on are
-// those that are there: a build does not reach for the network where a
-// Cargo.lock says what it needs and cargo has it.
+// copies the module that comes of it to file. cargo reaches for the network only
+// for crates that it does not have yet.
 func buildRust(ctx context.Context, cargo, rustc, dir, file string, out io.Writer) error {
 	cmd := tool{path: cargo, dir: dir, env: []string{"RUSTC=" + rustc}}
 	var messages bytes.Buffer
-	if err := cmd.compile(ctx, out, &messages, "build", "--lib", "--release", "--target", rustTarget,
-		"--quiet", "--message-format=json-render-diagnostics"); err != nil {
+	args := slices.Concat([]string{"build", "--quiet", "--message-format=json-render-diagnostics"}, rustFlags())
+	if err := cmd.compile(ctx, out, &messages, args...); err != nil {
 		return err
 	}
 	module, err := rustModule(&messages, dir)
@@ -134,6 +139,32 @@ func buildRust(ctx context.Context, cargo, rustc, dir, file string, out io.Write
 		return fmt.Errorf("read what cargo has built of %s: %w", dir, err)
 	}
 	return os.WriteFile(file, content, 0o600)
+}
+
+func rustFlags() []string { return []string{"--lib", "--release", "--target=" + rustTarget} }
+
+// rustSDK returns the version of the SDK that cargo has chosen for the crate in
+// dir, which may be part of a workspace; "" = it has none.
+func rustSDK(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		var lock struct {
+			Package []struct {
+				Name    string `toml:"name"`
+				Version string `toml:"version"`
+			} `toml:"package"`
+		}
+		if _, err := toml.DecodeFile(filepath.Join(at, "Cargo.lock"), &lock); err == nil {
+			for _, p := range lock.Package {
+				if p.Name == "wasmill" {
+					return p.Name + " " + p.Version
+				}
+			}
+			return ""
+		}
+		if at == filepath.Dir(at) {
+			return ""
+		}
+	}
 }
 
 // rustModule returns the path of the module that cargo reports for the crate in dir.

@@ -32,7 +32,8 @@ pub trait Plugin: Sized {
 
 /// The state of an instance.
 pub struct Guest<P> {
-    pub plugin: Option<P>,
+    plugin: Option<P>,
+    preset: bool, // the plugin was there before open
     closed: bool,
     input: Buffer,
     response: Response,
@@ -43,8 +44,22 @@ const FAILED: i32 = -28; // EINVAL; the cause is on stderr
 const NO_MEMORY: i32 = -48; // ENOMEM
 
 impl<P: Plugin> Guest<P> {
-    pub const fn new(plugin: Option<P>) -> Self {
-        Guest { plugin, closed: false, input: Buffer::new(), response: Response::new(), outputs: Outputs::new() }
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Guest {
+            plugin: None,
+            preset: false,
+            closed: false,
+            input: Buffer::new(),
+            response: Response::new(),
+            outputs: Outputs::new(),
+        }
+    }
+
+    /// A guest whose plugin is there before it is opened.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn with(plugin: P) -> Self {
+        Guest { plugin: Some(plugin), preset: true, ..Guest::new() }
     }
 
     /// Makes room for the host's bytes; null when there is none.
@@ -69,8 +84,11 @@ impl<P: Plugin> Guest<P> {
     fn try_open(&mut self, at: *const u8, len: usize) -> Result<(), Error> {
         let document = received(&self.input, at, len)?;
         let instance = Instance::read(document)?;
+        if self.closed {
+            return Err(Error::new("the instance is closed"));
+        }
         self.outputs.keep(&instance);
-        if self.plugin.is_none() {
+        if !self.preset {
             self.plugin = Some(P::open(&instance)?);
         }
         Ok(())
@@ -162,7 +180,7 @@ unsafe impl<P> Sync for Module<P> {}
 impl<P: Plugin> Module<P> {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        Module(UnsafeCell::new(Guest::new(None)))
+        Module(UnsafeCell::new(Guest::new()))
     }
 
     /// # Safety

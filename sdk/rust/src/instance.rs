@@ -1,3 +1,5 @@
+use core::time::Duration;
+
 use crate::buffer::Buffer;
 use crate::json::{find, Kind, Value};
 use crate::outcome::Error;
@@ -96,6 +98,11 @@ impl<'a> Config<'a> {
         self.typed(key, "a string", |v| v.as_str().map(|s| s.into_owned()))
     }
 
+    /// The duration at that key, written as `"1.5s"` or `"1h30m"`.
+    pub fn duration(&self, key: &'static str) -> Result<Option<Duration>, Error> {
+        self.typed(key, "a duration such as \"1.5s\"", |v| parse_duration(v.as_plain_str()?))
+    }
+
     /// The value at a JSON Pointer, such as `/areas/0/name`: for tables and arrays.
     pub fn find(&self, pointer: &str) -> Value<'a> {
         self.value.find(pointer)
@@ -118,6 +125,47 @@ impl<'a> Config<'a> {
             Some((_, v)) => read(v).map(Some).ok_or_else(|| mismatch(key, want, v)),
         }
     }
+}
+
+/// Reads a run of numbers with units.
+fn parse_duration(text: &str) -> Option<Duration> {
+    const MOST: u128 = i64::MAX as u128; // as in Go
+    let mut nanos = 0u128;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, behind) = rest.split_at(number_end);
+        let unit_end = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(unit_end);
+        rest = behind;
+        let unit: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+            return None;
+        }
+        let mut place = unit;
+        for digit in fraction.bytes() {
+            place /= 10;
+            nanos += place * u128::from(digit - b'0');
+        }
+        let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        nanos = nanos.checked_add(whole.checked_mul(unit)?)?;
+        if nanos > MOST {
+            return None;
+        }
+    }
+    if text.is_empty() {
+        return None;
+    }
+    Some(Duration::from_nanos(nanos as u64))
 }
 
 #[cfg(any(feature = "std", not(target_arch = "wasm32")))]

@@ -143,11 +143,18 @@ fn check_headers(headers: &[(&str, &[u8])]) -> Result {
         return Err(Outcome::retry("a message has more than 65535 headers"));
     }
     for (name, value) in headers {
-        if name.is_empty() || name.bytes().any(|c| c <= b' ' || c >= 0x7f || c == b':') {
-            return Err(Outcome::retry("the name of a header is empty or has a byte that is not allowed"));
+        if name.is_empty() {
+            return Err(Outcome::retry("a message has a header that cannot travel: its name is empty"));
+        }
+        if name.bytes().any(|c| c <= b' ' || c >= 0x7f || c == b':') {
+            return Err(Outcome::retry(
+                "a message has a header that cannot travel: its name has a byte that is not allowed",
+            ));
         }
         if value.iter().any(|c| matches!(c, b'\r' | b'\n' | 0)) {
-            return Err(Outcome::retry("the value of a header has a byte that is not allowed"));
+            return Err(Outcome::retry(
+                "a message has a header that cannot travel: its value has a byte that is not allowed",
+            ));
         }
     }
     Ok(())

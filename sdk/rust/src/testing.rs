@@ -107,7 +107,7 @@ impl Host {
             list(&self.outputs),
             list(&self.grants)
         );
-        let mut test = Test { guest: Guest::new(plugin), host: self, seen: Seen::default() };
+        let mut test = Test { guest: plugin.map_or_else(Guest::new, Guest::with), host: self, seen: Seen::default() };
         let opened = test.turn(|guest| {
             let at = write(guest, document.as_bytes());
             guest.open(at, document.len())

@@ -87,6 +87,13 @@ fn values_are_what_they_are() {
 }
 
 #[test]
+fn text_is_quoted() {
+    use wasmill::json::quoted;
+    assert_eq!(quoted("a\"\\/\u{1}\n\r\té😀").to_string(), r#""a\"\\/\u0001\n\r\té😀""#);
+    assert_eq!(quoted("").to_string(), "\"\"");
+}
+
+#[test]
 fn arrays_and_objects_are_iterated() {
     let v = find(br#"{"a":[1, "]" ,[2]],"b":{"c":{}}}"#, "");
     let raw: Vec<_> = v.find("/a").elements().map(|e| format!("{:?}", e)).collect();

@@ -79,8 +79,8 @@ fn what_a_handler_decides_concerns_its_own_event() {
             (6, Outcome::dead_letter("never")),
             (7, Outcome::drop("attempt 1")),
             (8, Outcome::retry("the pipeline has no output \"nowhere\" here; it has default, other")),
-            (9, Outcome::retry("the name of a header is empty or has a byte that is not allowed")),
-            (10, Outcome::retry("the value of a header has a byte that is not allowed")),
+            (9, Outcome::retry("a message has a header that cannot travel: its name has a byte that is not allowed")),
+            (10, Outcome::retry("a message has a header that cannot travel: its value has a byte that is not allowed")),
             (11, Outcome::retry("invalid digit found in string")),
         ]
     );
@@ -154,12 +154,13 @@ static SIZES: Histogram = Histogram::new("sizes_bytes");
 impl Plugin for Counting {
     fn open(instance: &Instance) -> Result<Self, Error> {
         let config: Config = instance.config();
-        config.only(&["start", "name", "scale", "strict", "areas"])?;
+        config.only(&["start", "name", "scale", "strict", "areas", "wait"])?;
         let strict = config.bool("strict")?.unwrap_or(false);
         if strict && config.f64("scale")?.is_none() {
             return Err(Error::new("config: strict needs a scale"));
         }
-        let from = format!("{}/{}/{}", instance.plugin(), instance.pipeline(), instance.partition());
+        let wait = config.duration("wait")?.unwrap_or_default();
+        let from = format!("{}/{}/{}/{:?}", instance.plugin(), instance.pipeline(), instance.partition(), wait);
         Ok(Counting {
             sum: config.i64("start")?.unwrap_or(0),
             from: config.str("name")?.unwrap_or(from) + &format!("{:?}", config.find("/areas/1/name").as_str()),
@@ -185,7 +186,10 @@ impl Plugin for Counting {
 
 #[test]
 fn an_instance_has_a_configuration_state_and_an_end() {
-    let mut plugin = Host::new().config(r#"{"start":40,"areas":[{},{"name":"\u00e9"}]}"#).open::<Counting>().unwrap();
+    let mut plugin = Host::new()
+        .config(r#"{"start":40,"wait":"1h2m3.5s4ms","areas":[{},{"name":"\u00e9"}]}"#)
+        .open::<Counting>()
+        .unwrap();
     let result = plugin.process(&[Event::new("1"), Event::new("x"), Event::new("11")]);
     assert_eq!(result.outcome(1), Some(&Outcome::RETRY));
     assert_eq!(plugin.logs()[0], (Level::Info, "the sum is 41".to_string()));
@@ -193,19 +197,24 @@ fn an_instance_has_a_configuration_state_and_an_end() {
     assert_eq!((plugin.metric("events_total"), plugin.metric("sum"), plugin.metric("sizes_bytes")), (2.0, 52.0, 3.0));
     let last = plugin.close();
     assert_eq!(last.outputs[0].event, None);
-    assert_eq!(last.outputs[0].payload, "test/test/0Some(\"é\") 52");
+    assert_eq!(last.outputs[0].payload, "test/test/0/3723.504sSome(\"é\") 52");
     assert!(plugin.close().outputs.is_empty());
 }
 
 #[test]
 fn a_configuration_that_does_not_fit_is_refused_with_its_key() {
     for (config, why) in [
-        (r#"{"strat":1}"#, "config: unknown key \"strat\"; there is start, name, scale, strict, areas"),
+        (r#"{"strat":1}"#, "config: unknown key \"strat\"; there is start, name, scale, strict, areas, wait"),
         (r#"{"start":"1"}"#, "config.start: want an integer, got \"1\""),
         (r#"{"start":1.5}"#, "config.start: want an integer, got 1.5"),
         (r#"{"strict":0}"#, "config.strict: want a boolean, got 0"),
         (r#"{"strict":true,"scale":[]}"#, "config.scale: want a number, got []"),
         (r#"{"strict":true,"scale":null}"#, "config: strict needs a scale"),
+        (r#"{"wait":1}"#, "config.wait: want a duration such as \"1.5s\", got 1"),
+        (r#"{"wait":"1"}"#, "config.wait: want a duration such as \"1.5s\", got \"1\""),
+        (r#"{"wait":"-1s"}"#, "config.wait: want a duration such as \"1.5s\", got \"-1s\""),
+        (r#"{"wait":"9999999999h"}"#, "config.wait: want a duration such as \"1.5s\", got \"9999999999h\""),
+        (r#"{"wait":"s"}"#, "config.wait: want a duration such as \"1.5s\", got \"s\""),
         (r#"{"name":{}}"#, "config.name: want a string, got {}"),
         (r#"{"#, "the document of wasmill_open is not a JSON object"),
     ] {

@@ -55,6 +55,18 @@ func (a *app) client() (*admin.Client, error) {
 	return admin.NewClient(url, token), nil
 }
 
+// adminAddress is where client would find the instance, without the token.
+func (a *app) adminAddress() (string, error) {
+	if url := cmp.Or(a.flags.admin, a.getenv("WASMILL_ADMIN")); url != "" {
+		return url, nil
+	}
+	at, file, err := a.adminAtHand()
+	if err != nil {
+		return "", err
+	}
+	return adminURL(at, file)
+}
+
 // adminAtHand reads the table [admin] of the TOML file at hand, and nothing
 // else of it: a running instance can be asked while the file is being changed
 // or a module is not built. Without a file, and without --config, there is no

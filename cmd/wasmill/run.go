@@ -52,10 +52,13 @@ func (a *app) runCmd() *cobra.Command {
 			}
 			st, ready := in.waitReady(c.Context(), 10*time.Second)
 			a.banner(in, st, ready, time.Since(begin))
+			systemd := supervisor{log}
+			systemd.ready(st)
 			// Give back what loading the modules and the first look at the files took.
 			settled := time.AfterFunc(time.Second, debug.FreeOSMemory)
 			defer settled.Stop()
-			in.serve(c.Context())
+			in.serve(c.Context(), systemd)
+			systemd.stopping()
 			a.note("draining; a second signal exits at once")
 			return in.close()
 		},
@@ -67,14 +70,23 @@ func (a *app) runCmd() *cobra.Command {
 }
 
 // serve waits for the end and reloads at SIGHUP.
-func (in *instance) serve(ctx context.Context) {
+func (in *instance) serve(ctx context.Context, systemd supervisor) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	watchdog, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { // ends with watchdog
+		defer close(done)
+		systemd.watchdog(watchdog, in.engine.Status)
+	}()
+	defer func() { stop(); <-done }()
 	for {
 		select {
 		case <-hup:
-			in.watch.Trigger()
+			systemd.reloading()
+			_, _ = in.watch.Reload(ctx) // what is refused is logged where it is found
+			systemd.ready(in.engine.Status(ctx))
 		case <-ctx.Done():
 			return
 		}

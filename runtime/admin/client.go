@@ -84,6 +84,12 @@ func (c *Client) Status(ctx context.Context) (status.Status, error) {
 	return call[status.Status](ctx, c, http.MethodGet, "/api/v1/status", nil, nil)
 }
 
+// Healthy asks /healthz: an error says that the instance does not live.
+func (c *Client) Healthy(ctx context.Context) error {
+	_, err := call[map[string]string](ctx, c, http.MethodGet, "/healthz", nil, nil)
+	return err
+}
+
 // Ready asks /readyz; it is no error when the answer is "not ready".
 func (c *Client) Ready(ctx context.Context) (Readiness, error) {
 	out, err := call[Readiness](ctx, c, http.MethodGet, "/readyz", nil, nil)

@@ -6,6 +6,8 @@ MAKEFLAGS   += --no-print-directory
 .DEFAULT_GOAL := help
 
 GO       ?= go
+# Everything is pure Go: the binary needs no C library. The race detector does.
+export CGO_ENABLED := 0
 BIN      := bin/wasmill
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
@@ -35,6 +37,10 @@ install: ## Install wasmill into Go's bin directory
 	@dir=$$($(GO) env GOBIN); dir=$${dir:-$$($(GO) env GOPATH | cut -d: -f1)/bin}; echo "installed $$dir/wasmill"; \
 	case ":$$PATH:" in *":$$dir:"*) ;; *) echo "put it on your PATH:  export PATH=\"$$dir:\$$PATH\"" ;; esac
 
+.PHONY: release
+release: ## Archives, Debian packages and checksums in dist/
+	GO='$(GO)' cmd/wasmill/packaging/release '$(VERSION)' dist
+
 ##@ Work on it
 
 .PHONY: test
@@ -47,6 +53,7 @@ toolchains: ## Install the compilers that tests of Rust, C and AssemblyScript ne
 	@TOOLCHAINS=install .ci/toolchains
 
 .PHONY: race
+race: export CGO_ENABLED := 1
 race: ## All tests under the race detector
 	$(GOTEST) -race -timeout 30m $(PKGS)
 
@@ -109,7 +116,7 @@ modules: ## Rebuild the embedded plugins under plugins/builtin
 
 .PHONY: clean
 clean: ## Remove what the targets above built
-	rm -rf bin coverage.out
+	rm -rf bin dist coverage.out
 	find examples -name '*.wasm' -delete
 	rm -rf examples/*/data examples/*/data.ledger
 

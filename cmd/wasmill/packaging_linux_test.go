@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wasmill/wasmill/plugins/builtin"
 	"github.com/wasmill/wasmill/runtime/config"
 )
 
@@ -206,7 +207,7 @@ func TestContainerExamples(t *testing.T) {
 	if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, builtins: map[string][]byte{"pass": nil}}
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, builtins: builtin.Modules()}
 	if _, err := config.Load(file, a.builtinNames()...); err != nil {
 		t.Errorf("the configuration of the Kubernetes example: %v", err)
 	}

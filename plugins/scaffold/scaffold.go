@@ -78,9 +78,10 @@ type values struct {
 // Go is the version that go.mod states.
 func (values) Go() string { return Go }
 
-// Crate is the name of the plugin as a Rust crate, which does not begin with a digit.
+// Crate is the name of the plugin as a Rust package, which does not begin with a
+// digit and is not that of the SDK.
 func (v values) Crate() string {
-	if c := v.Name[0]; c >= '0' && c <= '9' {
+	if c := v.Name[0]; c >= '0' && c <= '9' || v.Name == "wasmill" {
 		return "plugin-" + v.Name
 	}
 	return v.Name

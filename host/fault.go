@@ -38,6 +38,16 @@ func (f *Fault) FaultKind() string { return f.Kind }
 // FaultDetail returns Detail.
 func (f *Fault) FaultDetail() string { return f.Detail }
 
+// ConfigError is the cause of a Fault at a start: the plugin does not take its
+// configuration. Text is what it said, one line.
+type ConfigError struct{ Plugin, Text string }
+
+// Error is the text.
+func (e *ConfigError) Error() string { return e.Text }
+
+// RefusedConfig returns the fields.
+func (e *ConfigError) RefusedConfig() (plugin, text string) { return e.Plugin, e.Text }
+
 // LoadError says why a module was refused: one sentence with what to do about it.
 type LoadError struct {
 	Plugin  string

@@ -206,7 +206,9 @@ func (g *guest) open(doc []byte) *Fault {
 	}
 	if code := int32(uint32(r)); code != 0 {
 		if g.out.flush(); g.out.lastLine() != "" { // the plugin says why
-			return g.failed(abi.FaultGuestError, "refused its configuration")
+			f := g.failed(abi.FaultGuestError, "refused its configuration")
+			f.Err = &ConfigError{Plugin: g.gen.spec.Name, Text: g.out.lastLine()}
+			return f
 		}
 		return g.failed(abi.FaultGuestError, "%s refused its configuration with code %d", abi.ExportOpen, code)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/plugins/builtin"
 	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/runtime/status"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -174,8 +175,13 @@ func (a *app) printInspection(in inspection) error {
 			running += "; the file is a different module"
 		}
 	}
+	about := ""
+	if name, ok := strings.CutPrefix(in.Source, "builtin:"); ok {
+		about = builtin.Summary(name) + `; see "wasmill help builtins ` + name + `"`
+	}
 	if err := a.fields(
 		"module", in.Source,
+		"about", about,
 		"plugin", manifestLine(in.Manifest),
 		"built with", builtWith(in.Manifest),
 		"source", sourceLine(in.Manifest),

@@ -89,7 +89,7 @@ func (a *app) open(ctx context.Context, p *plan.Plan, acceptLoss bool, log *slog
 		if errors.As(err, &env) || ctx.Err() != nil {
 			return nil, err
 		}
-		return nil, &exitError{exitInvalid, err}
+		return nil, &exitError{exitInvalid, config.Place(relative(p.File), err)}
 	}
 	return in, nil
 }

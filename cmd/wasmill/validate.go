@@ -103,7 +103,7 @@ func (a *app) checkPlugins(c *cobra.Command, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	err = engine.Check(c.Context(), h, a.builtins, p)
+	err = config.Place(relative(p.File), engine.Check(c.Context(), h, a.builtins, p))
 	if err != nil && c.Context().Err() == nil {
 		err = &exitError{exitInvalid, err}
 	}
@@ -146,7 +146,7 @@ func (a *app) schemaCmd() *cobra.Command {
 			"line \"#:schema wasmill.schema.json\" makes editors use it.",
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			schema, err := config.Schema()
+			schema, err := config.Schema(a.builtinNames()...)
 			if err != nil {
 				return fmt.Errorf("schema: %w", err)
 			}

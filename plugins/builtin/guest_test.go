@@ -185,23 +185,3 @@ func TestThreshold(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkGuest(b *testing.B) {
-	for name, config := range map[string]string{"pass": `{}`, "threshold": `{"pointer":"/properties/mag","min":4.5}`} {
-		b.Run(name, func(b *testing.B) {
-			g := start(b, module(b, name))
-			if code := g.open(`{"config":` + config + `}`); code != 0 {
-				b.Fatal(g.stderr.String())
-			}
-			doc := `{"type":"Feature","properties":{"mag":0.31,"place":"37km NNE of Amboy, Washington","time":1517363399650,"felt":null,"net":"uw"},"pad":"` + strings.Repeat("x", 110) + `"}`
-			events := payloads(strings.Split(strings.Repeat(doc+"\n", 511)+doc, "\n")...)
-			frame := batch(events)
-			b.ReportAllocs()
-			for b.Loop() {
-				g.process(events)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
-			b.SetBytes(int64(len(frame)))
-		})
-	}
-}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/wasmill/wasmill/plugins/builtin"
 	"github.com/wasmill/wasmill/runtime/config"
 )
 
@@ -104,7 +105,7 @@ func write(dir string, l language, v values, folders ...folder) error {
 			return err
 		}
 	}
-	if contents["wasmill.schema.json"], err = config.Schema(); err != nil {
+	if contents["wasmill.schema.json"], err = config.Schema(builtin.Names()...); err != nil {
 		return fmt.Errorf("make the schema of wasmill.toml: %w", err)
 	}
 	if err := l.addSDK(contents); err != nil {

@@ -31,6 +31,7 @@ const (
 	CodeLoop         = "loop"          // outputs that reach their own input
 	CodeFile         = "file"          // a file that is missing or unreadable
 	CodeNotAvailable = "not-available" // not in this version
+	CodePlugin       = "plugin"        // what a plugin says when it is loaded and opened
 	CodeUnused       = "unused"        // warning: defined and never used
 	CodeExposed      = "exposed"       // warning: open to the network without authentication
 )

@@ -18,8 +18,9 @@ const namePattern = "^[a-z0-9][a-z0-9-]*$"
 
 // Schema returns the JSON Schema (2020-12) of a configuration as indented JSON.
 // It is made from the types and tags that the decoder uses. References between
-// tables, and what only a whole file shows, are for Parse to check.
-func Schema() ([]byte, error) {
+// tables, and what only a whole file shows, are for Parse to check. builtins are
+// the names that the key builtin may have; without any, it may have all.
+func Schema(builtins ...string) ([]byte, error) {
 	r := &jsonschema.Reflector{
 		FieldNameTag:               "toml",
 		RequiredFromJSONSchemaTags: true, // none: requires are set below
@@ -31,7 +32,7 @@ func Schema() ([]byte, error) {
 	root := r.Reflect(&Config{})
 	root.Title = "Wasmill configuration"
 	applyTags(root, reflect.TypeFor[Config]())
-	completeSchema(root)
+	completeSchema(root, builtins)
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
@@ -129,7 +130,7 @@ func applyTags(s *jsonschema.Schema, t reflect.Type) {
 
 // completeSchema adds what no tag of one field can say: which keys are
 // required, which exclude each other, and the short form of an output.
-func completeSchema(root *jsonschema.Schema) {
+func completeSchema(root *jsonschema.Schema, builtins []string) {
 	topics, topic := named(root, "topics")
 	topic.Required = []string{"subjects"}
 	if subjects, ok := topic.Properties.Get("subjects"); ok {
@@ -149,6 +150,11 @@ func completeSchema(root *jsonschema.Schema) {
 
 	_, plugin := named(root, "plugins")
 	plugin.OneOf = []*jsonschema.Schema{{Required: []string{"path"}}, {Required: []string{"builtin"}}}
+	if builtin, ok := plugin.Properties.Get("builtin"); ok {
+		for _, name := range builtins {
+			builtin.Enum = append(builtin.Enum, name)
+		}
+	}
 
 	_, pipeline := named(root, "pipelines")
 	pipeline.Required = []string{"from", "stages"}

@@ -59,7 +59,7 @@ func (w *Watcher) config(ctx context.Context, mode mode) ([]plan.Change, outcome
 		}
 		f.wanted = p
 		f.tried = bytesNow + f.moduleDigests(p)
-		return changes, settled, w.refuse(bytesNow, err)
+		return changes, settled, w.refuse(bytesNow, config.Place(f.config, err))
 	}
 	f.plan, f.wanted, f.tried, f.complaint = p, nil, bytesNow, ""
 	w.accepted(p, changes)

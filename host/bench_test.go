@@ -1,9 +1,12 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"testing"
 
+	"github.com/wasmill/wasmill/host/inspect"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -43,14 +46,38 @@ func BenchmarkInstance(b *testing.B) {
 // a host that has not loaded it before, as at the start of a process.
 func BenchmarkLoad(b *testing.B) {
 	spec := goSpec(b, "")
-	load(b, spec)
+	size := load(b, spec).Size()
 	for b.Loop() {
+		b.StopTimer()
 		h := openHost(b, true)
+		b.StartTimer()
 		gen, err := h.Load(b.Context(), spec)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := gen.Close(b.Context()); err != nil {
+		b.StopTimer()
+		if err := errors.Join(gen.Close(b.Context()), h.Close(b.Context())); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(size)/(1<<20), "MiB")
+}
+
+// BenchmarkPrepare is what a module costs that is seen for the first time,
+// before it is compiled: inspecting and rewriting, of our own code alone.
+func BenchmarkPrepare(b *testing.B) {
+	path, err := goGuest()
+	if err != nil {
+		b.Fatal(err)
+	}
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(binary)))
+	for b.Loop() {
+		if _, _, err := prepare(binary, func(*inspect.Module) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,8 +2,6 @@ package host
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +10,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/wasmill/wasmill/host/inspect"
+	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -36,51 +35,109 @@ func (c *compiled) close(ctx context.Context) error {
 	return errors.Join(append(errs, c.rt.Close(ctx))...)
 }
 
-// compile returns a runtime with the module's machine code, from the store if it
-// is there. What is not there is compiled into the store, aside if there is a
-// worker: this process then only ever loads what a worker has made (invariant
-// A4). m describes binary before it was rewritten.
-func (h *Host) compile(ctx context.Context, binary []byte, m *inspect.Module) (compiled, error) {
-	if h.store == nil {
-		return h.load(ctx, h.cache, binary, m, nil)
-	}
-	sum := sha256.Sum256(binary)
-	digest := hex.EncodeToString(sum[:])
-	held, err := h.store.acquire(digest)
-	if held == nil && err == nil {
-		held, err = h.compileAside(ctx, digest, binary, m)
-	}
-	if err == nil {
-		var c compiled
-		if c, err = h.load(ctx, h.cache, binary, m, held); err == nil {
-			return c, nil
+// compile returns a runtime with the module's machine code, and what the module
+// shows of itself: from the store if it is there. What is not there is inspected,
+// rewritten, and compiled into the store, aside if there is a worker: this process
+// then only ever loads what a worker has made (invariant A4). digest is that of
+// binary; fits says whether the host can run what is shown.
+func (h *Host) compile(ctx context.Context, digest string, binary []byte, fits func(*inspect.Module) error) (compiled, *inspect.Module, error) {
+	var err error
+	if h.store != nil {
+		var k *kept
+		if k, err = h.store.acquire(digest); k != nil {
+			var c compiled
+			var m *inspect.Module
+			if c, m, err = h.loadKept(ctx, k, fits); err == nil {
+				return c, m, nil
+			}
+		}
+		if err != nil && !isCacheError(err) {
+			return compiled{}, nil, err
 		}
 	}
-	if !isCacheError(err) {
-		return compiled{}, err
+	m, rewritten, prepared := prepare(binary, fits)
+	if prepared != nil {
+		return compiled{}, nil, prepared
+	}
+	if h.store == nil {
+		c, err := h.load(ctx, h.cache, rewritten, m, nil)
+		return c, m, err
+	}
+	if err == nil {
+		var k *kept
+		if k, err = h.compileAside(ctx, digest, rewritten, m); err == nil {
+			var c compiled
+			if c, _, err = h.loadKept(ctx, k, fits); err == nil {
+				return c, m, nil
+			}
+		}
+		if !isCacheError(err) {
+			return compiled{}, nil, err
+		}
 	}
 	// A full disk or a broken entry must not keep a good plugin from running.
 	// That it can be compiled within the limits has been seen, or it is seen now.
 	h.log.Warn("the store of compiled modules is not usable for this module, compiling without it; remove the directory if this repeats",
 		"dir", h.store.dir, "error", err)
-	if err := h.tryOnly(ctx, binary, m); err != nil {
-		return compiled{}, err
+	if err := h.tryOnly(ctx, rewritten, m); err != nil {
+		return compiled{}, nil, err
 	}
-	return h.load(ctx, nil, binary, m, nil)
+	c, err := h.load(ctx, nil, rewritten, m, nil)
+	return c, m, err
+}
+
+// prepare reads a module with our own parser, before wazero sees it, and adds to
+// it the checks with which it can be stopped.
+func prepare(binary []byte, fits func(*inspect.Module) error) (*inspect.Module, []byte, error) {
+	m, err := inspect.Parse(binary, inspect.Caps{})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := fits(m); err != nil {
+		return nil, nil, err
+	}
+	rewritten, err := rewrite.Module(m, rewrite.Options{})
+	return m, rewritten, err
+}
+
+// errStub says that wazero did not find the machine code of a stub and has
+// compiled the stub itself.
+var errStub = &os.PathError{Op: "load", Path: "compiled module", Err: errors.New("wazero does not take it")}
+
+// loadKept loads a module of the store and takes k over.
+func (h *Host) loadKept(ctx context.Context, k *kept, fits func(*inspect.Module) error) (compiled, *inspect.Module, error) {
+	m, err := inspect.Parse(k.outline, inspect.Caps{})
+	if err == nil {
+		err = fits(m)
+	}
+	if err != nil {
+		k.held.Close()
+		return compiled{}, nil, err
+	}
+	c, err := h.load(ctx, h.cache, k.stub, m, k.held)
+	if err != nil {
+		return compiled{}, nil, err
+	}
+	// Had wazero compiled the stub, it would have put that in the entry's place.
+	if !samePath(k.held, k.held.Name()) {
+		return compiled{}, nil, errors.Join(errStub, c.close(ctx))
+	}
+	return c, m, nil
 }
 
 // compileAside compiles a module into the store and holds the entry. One module
 // is compiled at a time: that bounds memory, leaves the other cores to the data
 // path, and lets a second load of the same module find the first one's result.
-func (h *Host) compileAside(ctx context.Context, digest string, binary []byte, m *inspect.Module) (*os.File, error) {
+// m describes binary before it was rewritten, digest is its sha256 then.
+func (h *Host) compileAside(ctx context.Context, digest string, binary []byte, m *inspect.Module) (*kept, error) {
 	select {
 	case h.working <- struct{}{}:
 		defer func() { <-h.working }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if held, err := h.store.acquire(digest); held != nil || err != nil {
-		return held, err
+	if k, err := h.store.acquire(digest); k != nil || err != nil {
+		return k, err
 	}
 	work, err := h.store.work()
 	if err != nil {
@@ -90,14 +147,14 @@ func (h *Host) compileAside(ctx context.Context, digest string, binary []byte, m
 	if err := h.compileTo(ctx, work, binary, m); err != nil {
 		return nil, err
 	}
-	if err := h.store.add(digest, work); err != nil {
+	if err := h.store.add(digest, work, rewrite.Outline(m), rewrite.Stub(binary)); err != nil {
 		return nil, err
 	}
-	held, err := h.store.acquire(digest)
-	if held == nil && err == nil {
+	k, err := h.store.acquire(digest)
+	if k == nil && err == nil {
 		err = &os.PathError{Op: "keep", Path: digest, Err: os.ErrNotExist}
 	}
-	return held, err
+	return k, err
 }
 
 // compileTo compiles a module into a directory, in a worker if there is one.
@@ -105,7 +162,7 @@ func (h *Host) compileTo(ctx context.Context, dir string, binary []byte, m *insp
 	if len(h.worker) > 0 {
 		return h.work(ctx, dir, binary, m)
 	}
-	if err := compileInto(ctx, dir, binary); err != nil {
+	if err := compileBoth(ctx, dir, binary); err != nil {
 		if isCacheError(err) {
 			return err
 		}

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/wasmill/wasmill/host/inspect"
-	"github.com/wasmill/wasmill/host/rewrite"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -110,26 +109,17 @@ func (h *Host) Load(ctx context.Context, spec Spec) (*Generation, error) {
 	if pin := spec.SHA256; pin != "" && !strings.EqualFold(pin, digest) {
 		return nil, refuse(fmt.Errorf("has the sha256 %s, its pin is %s; update the pin if the change is meant", digest, cut(pin, 80)))
 	}
-	m, err := inspect.Parse(binary, inspect.Caps{})
-	if err != nil {
-		return nil, refuse(err)
-	}
-	if err := check(m, spec.Grants, spec.Limits.Memory); err != nil {
-		return nil, refuse(err)
-	}
-	if _, ok := m.Export(abi.ExportOpen); !ok && hasConfig(spec.Config) {
-		h.log.Warn("a plugin is given a configuration but does not export what takes it", "plugin", spec.Name, "export", abi.ExportOpen)
-	}
-	rewritten, err := rewrite.Module(m, rewrite.Options{})
-	if err != nil {
-		return nil, refuse(err)
-	}
-	code, err := h.compile(ctx, rewritten, m)
+	code, m, err := h.compile(ctx, digest, binary, func(m *inspect.Module) error {
+		return check(m, spec.Grants, spec.Limits.Memory)
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("load plugin %q: %w", spec.Name, err)
 		}
 		return nil, refuse(err)
+	}
+	if _, ok := m.Export(abi.ExportOpen); !ok && hasConfig(spec.Config) {
+		h.log.Warn("a plugin is given a configuration but does not export what takes it", "plugin", spec.Name, "export", abi.ExportOpen)
 	}
 	spec.Module = nil // megabytes that nobody reads again
 	gen := &Generation{

@@ -24,7 +24,15 @@ import (
 //
 //	DIR/wazero-VERSION-ARCH-OS/KEY   what wazero reads; KEY is its own digest
 //	DIR/index-PROBE/DIGEST           for the module DIGEST: its KEY and the entry's own sha256
+//	DIR/index-PROBE/KEY.stub         the module's outline and stub
 //	DIR/work-*                       where workers write
+//
+// wazero reads, validates and hashes a module also when it has its machine code.
+// That takes longer than everything else, so wazero gets the module's stub
+// (rewrite.Stub), and KEY is that of the stub, with the machine code of the module
+// itself. The outline is what inspection has to tell of it. So a module that is
+// in the store is only hashed: inspecting and rewriting are a matter of DIGEST and
+// of the version of those who do it, which PROBE has in it.
 //
 // wazero protects an entry by a CRC32 of its code alone, so the index has a
 // sha256 of the whole, which is checked before wazero reads it. That finds
@@ -45,7 +53,18 @@ type entry struct {
 	Key    string `json:"key"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+
+	Outline int    `json:"outline"` // bytes of it; the stub is behind it
+	Stub    string `json:"stub"`    // sha256 of both
 }
+
+// kept is a compiled module of the store.
+type kept struct {
+	held          *os.File // its entry; nobody removes it until this is closed
+	outline, stub []byte
+}
+
+const stubSuffix = ".stub"
 
 const (
 	storeWork  = "work-"
@@ -98,11 +117,29 @@ func (s *store) probe() error {
 	if err != nil {
 		return err
 	}
+	version, err := rewrite.Version()
+	if err != nil {
+		return err
+	}
 	s.entries = filepath.Join(s.dir, filepath.Base(filepath.Dir(made)))
-	s.index = filepath.Join(s.dir, storeIndex+filepath.Base(made)[:16])
+	s.index = filepath.Join(s.dir, storeIndex+filepath.Base(made)[:16]+"-"+version[:16])
 	return errors.Join(
 		os.MkdirAll(s.entries, 0o700), os.MkdirAll(s.index, 0o700),
 		os.Rename(made, filepath.Join(s.entries, filepath.Base(made))))
+}
+
+// What a worker leaves: caches with one entry each.
+const (
+	workCode = "code" // the module's machine code
+	workStub = "stub" // only for its name: the key under which wazero looks for the stub
+)
+
+// compileBoth leaves what add takes in a directory.
+func compileBoth(ctx context.Context, dir string, binary []byte) error {
+	if err := compileInto(ctx, filepath.Join(dir, workCode), binary); err != nil {
+		return err
+	}
+	return compileInto(ctx, filepath.Join(dir, workStub), rewrite.Stub(binary))
 }
 
 // compileInto compiles a module and leaves the entry in a cache at dir.
@@ -150,9 +187,8 @@ func (s *store) sweep() {
 }
 
 // acquire looks the compiled module of a digest up, checks that it is whole, and
-// holds it: nobody removes it until the file is closed. A nil file without an
-// error means that it must be compiled.
-func (s *store) acquire(digest string) (*os.File, error) {
+// holds it. nil without an error means that it must be compiled.
+func (s *store) acquire(digest string) (*kept, error) {
 	path := filepath.Join(s.index, digest)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -161,17 +197,35 @@ func (s *store) acquire(digest string) (*os.File, error) {
 		return nil, err
 	}
 	var e entry
-	var f *os.File
+	var k *kept
 	if json.Unmarshal(b, &e) == nil && len(e.Key) == 2*sha256.Size && filepath.Base(e.Key) == e.Key {
-		f, err = s.hold(e)
+		k, err = s.get(e)
 	}
-	if f == nil { // damaged, or removed
+	if k == nil { // damaged, or removed
 		return nil, errors.Join(ignoreGone(err), ignoreGone(os.Remove(path)))
 	}
 	now := time.Now()
-	_ = os.Chtimes(f.Name(), now, now) // it was used last; no harm if that cannot be written down
-	return f, nil
+	_ = os.Chtimes(k.held.Name(), now, now) // it was used last; no harm if that cannot be written down
+	return k, nil
 }
+
+// get reads what there is of a module; nil without an error when it is not whole.
+func (s *store) get(e entry) (*kept, error) {
+	both, err := os.ReadFile(s.stubPath(e.Key))
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(both); hex.EncodeToString(sum[:]) != e.Stub || e.Outline < 0 || e.Outline > len(both) {
+		return nil, nil
+	}
+	f, err := s.hold(e)
+	if f == nil {
+		return nil, err
+	}
+	return &kept{held: f, outline: both[:e.Outline], stub: both[e.Outline:]}, nil
+}
+
+func (s *store) stubPath(key string) string { return filepath.Join(s.index, key+stubSuffix) }
 
 func (s *store) hold(e entry) (*os.File, error) {
 	path := filepath.Join(s.entries, e.Key)
@@ -184,7 +238,7 @@ func (s *store) hold(e entry) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	found, err := digestOf(f)
-	if err == nil && found == e && samePath(f, path) {
+	if err == nil && found.Size == e.Size && found.SHA256 == e.SHA256 && samePath(f, path) {
 		return f, nil
 	}
 	f.Close()
@@ -221,9 +275,14 @@ func samePath(f *os.File, path string) bool {
 	return err == nil && os.SameFile(a, b)
 }
 
-// add takes over what a worker has left in its directory.
-func (s *store) add(digest, work string) error {
-	made, err := produced(work)
+// add takes over what a worker has left in its directory: the module's machine
+// code, and the key of its stub.
+func (s *store) add(digest, work string, outline, stub []byte) error {
+	made, err := produced(filepath.Join(work, workCode))
+	if err != nil {
+		return err
+	}
+	named, err := produced(filepath.Join(work, workStub))
 	if err != nil {
 		return err
 	}
@@ -231,6 +290,9 @@ func (s *store) add(digest, work string) error {
 	if err != nil {
 		return err
 	}
+	both := slices.Concat(outline, stub)
+	sum := sha256.Sum256(both)
+	e.Key, e.Outline, e.Stub = filepath.Base(named), len(outline), hex.EncodeToString(sum[:])
 	if err := os.Rename(made, filepath.Join(s.entries, e.Key)); err != nil {
 		return err
 	}
@@ -238,14 +300,22 @@ func (s *store) add(digest, work string) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(work, digest)
-	if err := os.WriteFile(tmp, line, 0o600); err != nil {
+	if err := putFile(work, s.stubPath(e.Key), both); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, filepath.Join(s.index, digest)); err != nil {
+	if err := putFile(work, filepath.Join(s.index, digest), line); err != nil {
 		return err
 	}
 	return s.trim(e.Key)
+}
+
+// putFile writes a file that is whole or not there.
+func putFile(work, path string, b []byte) error {
+	tmp := filepath.Join(work, filepath.Base(path))
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
 }
 
 // trim removes what was not used for longest until the rest is within the
@@ -297,6 +367,11 @@ func removeUnused(path string) (bool, error) {
 		return false, nil
 	}
 	err = os.Remove(path)
+	// The index names it no more when it is looked up; the stub is large.
+	stubs, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(path)), storeIndex+"*", filepath.Base(path)+stubSuffix)) // the pattern is well formed
+	for _, stub := range stubs {
+		err = errors.Join(err, ignoreGone(os.Remove(stub)))
+	}
 	return err == nil, ignoreGone(err)
 }
 

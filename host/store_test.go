@@ -3,7 +3,11 @@ package host
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	wt "github.com/wasmill/wasmill/host/wasmtest"
+	"github.com/wasmill/wasmill/sdk/abi"
 )
 
 func TestStore(t *testing.T) {
@@ -43,6 +48,18 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		return list
+	}
+	// indexed returns the one line of the index and the stub.
+	indexed := func(t *testing.T, dir string) (line, stub string) {
+		t.Helper()
+		list, err := filepath.Glob(filepath.Join(dir, storeIndex+"*", "*"))
+		if err != nil || len(list) != 2 {
+			t.Fatalf("index is %q: %v", list, err)
+		}
+		if strings.HasSuffix(list[0], stubSuffix) {
+			return list[1], list[0]
+		}
+		return list[0], list[1]
 	}
 	// numbered modules differ, and so do their entries.
 	numbered := func(n int) Spec {
@@ -111,15 +128,83 @@ func TestStore(t *testing.T) {
 	t.Run("a broken index does not keep a plugin from loading", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "cache")
 		load(t, open(t, Options{CacheDir: dir}), spec)
-		list, err := filepath.Glob(filepath.Join(dir, storeIndex+"*", "*"))
-		if err != nil || len(list) != 1 {
-			t.Fatalf("index is %q: %v", list, err)
-		}
+		line, _ := indexed(t, dir)
 		for _, b := range []string{"", "{", `{"key":"../../../etc/passwd"}`, `{"key":"` + strings.Repeat("0", 64) + `"}`} {
-			if err := os.WriteFile(list[0], []byte(b), 0o600); err != nil {
+			if err := os.WriteFile(line, []byte(b), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			load(t, open(t, Options{CacheDir: dir}), spec)
+			start(t, load(t, open(t, Options{CacheDir: dir}), spec))
+		}
+	})
+	t.Run("nor does a broken stub", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cache")
+		load(t, open(t, Options{CacheDir: dir}), spec)
+		_, stub := indexed(t, dir)
+		want, err := os.ReadFile(stub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range [][]byte{nil, want[:len(want)-1], append(bytes.Clone(want[:len(want)-1]), 0)} {
+			if err := os.WriteFile(stub, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			start(t, load(t, open(t, Options{CacheDir: dir}), spec))
+			if got, err := os.ReadFile(stub); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("it is not as it was: %v", err)
+			}
+		}
+	})
+	t.Run("a stub that wazero compiles is not run", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "cache")
+		load(t, open(t, Options{CacheDir: dir}), spec)
+		line, _ := indexed(t, dir)
+		var e entry
+		b, err := os.ReadFile(line)
+		if err == nil {
+			err = json.Unmarshal(b, &e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		// An entry that is as the index says, and not as wazero wants it.
+		path := ""
+		for _, p := range entries(t, dir) {
+			if filepath.Base(p) == e.Key {
+				path = p
+			}
+		}
+		code, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code[len("WAZEVO")+1] ^= 1 // of its version
+		sum := sha256.Sum256(code)
+		e.SHA256 = hex.EncodeToString(sum[:])
+		if b, err = json.Marshal(e); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(path, code, 0o600), os.WriteFile(line, b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time what wazero has put there is found
+			start(t, load(t, open(t, Options{CacheDir: dir}), spec))
+		}
+		if c, err := (&store{entries: filepath.Dir(path)}).hold(entry{Key: e.Key, Size: e.Size, SHA256: e.SHA256}); c != nil || err != nil {
+			t.Errorf("the entry is still there: %v", err)
+		}
+	})
+	t.Run("modules that differ in a body alone are told apart", func(t *testing.T) {
+		h := open(t, Options{CacheDir: filepath.Join(t.TempDir(), "cache")})
+		answers := func(outcome byte) Spec { // -errno
+			return Spec{Name: "test", Module: wt.NewPlugin(wt.Plugin{Process: wt.OnData(wt.I64Const(-int64(outcome)))})}
+		}
+		for range 2 {
+			for _, n := range []byte{7, 8} {
+				err := start(t, load(t, h, answers(n))).Process(t.Context(), abi.BatchHeader{}, events(1, 1), &abi.Result{})
+				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("-%d", n)) {
+					t.Errorf("the module that answers -%d answered %v", n, err)
+				}
+			}
 		}
 	})
 	t.Run("a directory that cannot be written does not either", func(t *testing.T) {
@@ -173,6 +258,10 @@ func TestStore(t *testing.T) {
 		}
 		if n == 0 {
 			t.Error("the entry of a generation that is in use is gone")
+		}
+		stubs, err := filepath.Glob(filepath.Join(dir, storeIndex+"*", "*"+stubSuffix))
+		if err != nil || len(stubs) != 2 {
+			t.Errorf("stubs are %q (%v), want those of what is held and what is new", stubs, err)
 		}
 		start(t, held)
 	})

@@ -38,7 +38,7 @@ func CompileWorker(dir string, in io.Reader, out io.Writer) (code int) {
 	if dir == "" {
 		err = compileNowhere(ctx, binary)
 	} else {
-		err = compileInto(ctx, dir, binary)
+		err = compileBoth(ctx, dir, binary)
 	}
 	switch {
 	case errors.Is(err, syscall.EFBIG):

@@ -86,6 +86,15 @@ func (d *Decoder) Next() bool {
 	case formNone: // the most frequent ones first
 	case formIndex:
 		d.X = d.u32()
+	case formMemory:
+		if p := d.p; p+1 < len(d.b) && d.b[p] < 32 && d.b[p+1] < 0x80 {
+			d.X, d.Y = uint32(d.b[p]), uint32(d.b[p+1])
+			d.p += 2
+		} else {
+			d.memory()
+		}
+	case formI32:
+		d.skipNumber(32)
 	default:
 		d.immediates(f)
 	}
@@ -116,10 +125,8 @@ func (d *Decoder) immediates(f form) {
 	case formNone:
 	case formIndex:
 		d.X = d.u32()
-	case formMemory:
+	case formMemory: // of vectors
 		d.memory()
-	case formI32:
-		d.skipNumber(32)
 	case formI64:
 		d.skipNumber(64)
 	case formBlock:

@@ -59,7 +59,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupStart, a.quickstartCmd(), a.newCmd(), a.buildCmd(), a.testCmd())
+	add(groupStart, a.quickstartCmd(), a.newCmd(), a.buildCmd(), a.testCmd(), a.doctorCmd())
 	add(groupRun, a.runCmd(), a.validateCmd(), a.schemaCmd(), a.benchCmd())
 	add(groupOperate, a.statusCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd(), a.backupCmd(), a.restoreCmd(), a.healthcheckCmd())
 	root.AddCommand(a.versionCmd(), a.completionCmd(), a.manCmd(), a.builtinsTopic())

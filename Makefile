@@ -114,6 +114,14 @@ cover: ## Test coverage by function, lowest first
 modules: ## Rebuild the embedded plugins under plugins/builtin
 	$(GO) run ./plugins/builtin/build
 
+.PHONY: ui
+ui: ## Rebuild the embedded dashboard under runtime/admin/ui (needs Node)
+	@.ci/ui
+
+.PHONY: ui-check
+ui-check: ## Check that the embedded dashboard is what its sources make
+	@.ci/ui --check
+
 .PHONY: clean
 clean: ## Remove what the targets above built
 	rm -rf bin dist coverage.out

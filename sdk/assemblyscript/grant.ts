@@ -20,13 +20,13 @@ export function random(array: Uint8Array): void {
 /** Returns the value that [plugins.NAME.secrets] gives that name; null when it has none. It needs the grant "secret". */
 export function secret(name: string): string | null {
   const key = Bytes.of(name);
-  for (let room = 256;;) {
-    const buffer = new Uint8Array(room);
-    const n = host.secretGet(key.ptr, key.length, buffer.dataStart, room);
-    if (n < 0) return null;
-    if (n <= room) return String.UTF8.decodeUnsafe(buffer.dataStart, <usize>n);
-    room = <i32>n;
+  let buffer = new Uint8Array(256);
+  let n = host.secretGet(key.ptr, key.length, buffer.dataStart, buffer.length);
+  if (n > buffer.length) {
+    buffer = new Uint8Array(<i32>n);
+    n = host.secretGet(key.ptr, key.length, buffer.dataStart, buffer.length);
   }
+  return n < 0 ? null : String.UTF8.decodeUnsafe(buffer.dataStart, <usize>n);
 }
 
 /** What Math.random begins with. `wasmill build` puts it in the standard library's place. It needs the grant "random". */

@@ -68,7 +68,8 @@ const HIGHS: u64 = 0x8080808080808080;
  */
 export function text(d: usize, n: i32, i: i32): i32 {
   plain = true;
-  for (i++;;) {
+  i++;
+  while (true) {
     while (i + 8 <= n) {
       const w = load<u64>(d + i);
       const quote = w ^ (0x22 * ONES);
@@ -89,8 +90,9 @@ export function text(d: usize, n: i32, i: i32): i32 {
     if (load<u8>(d + i) == 0x22) return i + 1;
     plain = false;
     i = escape(d, n, i);
-    if (i < 0) return -1;
+    if (i < 0) break;
   }
+  return -1;
 }
 
 function digits(d: usize, n: i32, i: i32): i32 {
@@ -139,7 +141,7 @@ export function skip(d: usize, n: i32, i: i32): i32 {
   const stack = memory.data(MAX_DEPTH / 8, 8);
   let depth = 0;
   let object = false; // what the innermost open container is
-  for (;;) {
+  while (true) {
     if (i >= n) return -1;
     const c = load<u8>(d + i);
     if (c == 0x7b || c == 0x5b) {

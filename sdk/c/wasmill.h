@@ -48,6 +48,8 @@
 #ifndef WASMILL_H
 #define WASMILL_H
 
+#define WM_VERSION "1.0.0" /* of this header */
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -477,6 +479,7 @@ extern wm_host wm_native;
         return wm_returned(wm_guest_process(f, open, handle));                             \
     }                                                                                      \
     int64_t wasmill_close(void) { return wm_returned(wm_guest_close(close)); }             \
+    WM_START                                                                               \
     WM_LIBC                                                                                \
     typedef int wm_a_plugin_is_defined_once
 
@@ -498,6 +501,12 @@ WM_IMPORT("metric_observe") extern void wm_host_metric_observe(int32_t id, doubl
 WM_IMPORT("now") extern int64_t wm_host_now(void);
 WM_IMPORT("random") extern void wm_host_random(void *to, uint32_t size);
 WM_IMPORT("secret_get") extern int64_t wm_host_secret_get(const char *name, uint32_t size, void *to, uint32_t room);
+/* Constructors, of C++ most often, run once. Without a function that calls them the
+ * linker has every export run them. Weak: a libc's own comes first. */
+WM_C void __wasm_call_ctors(void);
+#define WM_START                                                                           \
+    WM_C WM_EXPORT("_initialize") __attribute__((weak)) void _initialize(void);            \
+    void _initialize(void) { __wasm_call_ctors(); }
 /* Compilers call these even in code that does not. Weak: a libc's own come first. */
 #ifdef __cplusplus
 #define WM_BARE extern "C" __attribute__((weak, no_builtin))
@@ -532,6 +541,7 @@ WM_IMPORT("secret_get") extern int64_t wm_host_secret_get(const char *name, uint
 #ifdef __cplusplus
 extern "C" {
 #endif
+#define WM_START
 #define WM_LIBC
 static inline void wm_host_log(int32_t level, const char *line, uint32_t size) { if (wm_native.log) wm_native.log(level, line, size); }
 static inline int32_t wm_host_metric_define(const char *name, uint32_t size, int32_t kind) { return wm_native.metric_define ? wm_native.metric_define(name, size, kind) : -1; }

@@ -1,0 +1,188 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	oldestNode           = 20
+	oldestAssemblyScript = 28 // 0.28
+	// assemblyScript is the release that new plugins are pinned to.
+	assemblyScript = "0.28.20"
+	// assemblySDK is where the SDK lies: the compiler looks for the package
+	// "wasmill" in the folder around it.
+	assemblySDK = ".wasmill/assemblyscript/wasmill"
+)
+
+var assemblyscript = &Language{
+	Name: "assemblyscript", Title: "AssemblyScript",
+	needs:    "Node.js " + strconv.Itoa(oldestNode) + " or newer and AssemblyScript 0." + strconv.Itoa(oldestAssemblyScript) + " or newer",
+	get:      "install Node.js from https://nodejs.org, then run `npm install` in the plugin's directory, or `npm install --global assemblyscript@" + assemblyScript + "`",
+	register: "a plugin calls handle(…) or handleOpen(…) of the package wasmill at the top of main.ts",
+	signs:    []string{"asconfig.json", "*.ts"},
+	find:     findAssemblyScript,
+}
+
+// findAssemblyScript returns the compiler of the project around dir, or else the
+// one on PATH, or else the one that npm has kept of an earlier npx.
+func findAssemblyScript(ctx context.Context, l *Language, dir string) (*Toolchain, error) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		return nil, l.missing("node", "there is no node command on PATH", err)
+	}
+	have, err := tool{path: node}.ask(ctx, "--version")
+	if err != nil {
+		return nil, err
+	}
+	major, _, _ := strings.Cut(strings.TrimPrefix(have, "v"), ".")
+	if n, err := strconv.Atoi(major); err == nil && n < oldestNode {
+		return nil, l.missing("node", node+" is "+have, errors.ErrUnsupported)
+	}
+	asc := findAsc(ctx, dir)
+	if asc == "" {
+		return nil, l.missing("asc", "there is no AssemblyScript in "+describeDir(dir)+"node_modules nor on PATH", exec.ErrNotFound)
+	}
+	version := ascVersion(asc)
+	if minor, ok := strings.CutPrefix(version, "0."); ok {
+		minor, _, _ = strings.Cut(minor, ".")
+		if n, err := strconv.Atoi(minor); err == nil && n < oldestAssemblyScript {
+			return nil, l.missing("asc", asc+" is "+version, errors.ErrUnsupported)
+		}
+	}
+	return &Toolchain{
+		Path: asc, Version: "AssemblyScript " + version, flags: ascFlags(),
+		sdk: func(context.Context) string { return assemblySDKVersion(dir) },
+		compile: func(ctx context.Context, dir, file string, out io.Writer) error {
+			return buildAssemblyScript(ctx, node, asc, dir, file, out)
+		},
+	}, nil
+}
+
+func describeDir(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return dir + string(filepath.Separator)
+}
+
+// findAsc returns the path of the compiler's asc.js; "" = there is none.
+func findAsc(ctx context.Context, dir string) string {
+	name := filepath.Join("node_modules", "assemblyscript", "bin", "asc.js")
+	if dir != "" {
+		if asc := upward(dir, name); asc != "" {
+			return asc
+		}
+	}
+	if path, err := exec.LookPath("asc"); err == nil {
+		// npm links the command to the script, or on Windows writes one beside its node_modules.
+		if real, err := filepath.EvalSymlinks(path); err == nil && filepath.Base(real) == "asc.js" {
+			return real
+		}
+		if asc := filepath.Join(filepath.Dir(path), name); exists(asc) {
+			return asc
+		}
+	}
+	npx, err := exec.LookPath("npx")
+	if err != nil {
+		return ""
+	}
+	// Which of npm's folders the package is in shows the PATH that npx gives a command.
+	path, err := tool{path: npx}.ask(ctx, "--offline", "--yes", "--package=assemblyscript@"+assemblyScript, "--", "node", "-p", "process.env.PATH")
+	if err != nil {
+		return ""
+	}
+	for _, bin := range filepath.SplitList(path) {
+		if asc := filepath.Join(filepath.Dir(bin), "assemblyscript", "bin", "asc.js"); exists(asc) {
+			return asc
+		}
+	}
+	return ""
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+// ascVersion reads it where the compiler does; asking it takes most of a second.
+func ascVersion(asc string) string { return packageVersion(filepath.Dir(filepath.Dir(asc))) }
+
+// ascFlags are the flags of every plugin. The aliases put what the standard library
+// would import of a browser into the SDK's hands. The incremental collector costs
+// a plugin that makes no objects nothing, and keeps the memory of one that does small.
+func ascFlags() []string {
+	flags := []string{"-O3", "--runtime", "incremental", "--exportStart", "_initialize"}
+	for _, alias := range []string{"abort=~lib/wasmill/abort/abort", "seed=~lib/wasmill/grant/seed", "trace=~lib/wasmill/log/trace", "console=~lib/wasmill/log/console"} {
+		flags = append(flags, "--use", alias)
+	}
+	return flags
+}
+
+// buildAssemblyScript compiles the plugin in dir from the folder that has the SDK,
+// since the compiler takes nothing from above the folder that it works in.
+func buildAssemblyScript(ctx context.Context, node, asc, dir, file string, out io.Writer) error {
+	sdk := upward(dir, filepath.FromSlash(assemblySDK))
+	if sdk == "" {
+		return &ModuleError{Dir: dir, Err: errors.New("the SDK is not there"), Hint: "copy the folder " + assemblySDK + " of what `wasmill new plugin NAME --lang assemblyscript` makes, to the plugin's directory or above it"}
+	}
+	base := filepath.Dir(filepath.Dir(filepath.Dir(sdk)))
+	entry, err := assemblyEntry(dir)
+	if err != nil {
+		return err
+	}
+	if entry, err = filepath.Rel(base, entry); err != nil {
+		return fmt.Errorf("find %s from %s: %w", dir, base, err)
+	}
+	args := []string{"--enable-source-maps", asc, filepath.ToSlash(entry), assemblySDK + "/exports.ts", "--path", ".wasmill/assemblyscript", "--outFile", file}
+	if config := filepath.Join(dir, "asconfig.json"); exists(config) {
+		args = append(args, "--config", config)
+	}
+	return tool{path: node, dir: base}.compile(ctx, out, nil, append(args, ascFlags()...)...)
+}
+
+// assemblyEntry returns the file that the compiler begins with: main.ts, index.ts,
+// or the only one.
+func assemblyEntry(dir string) (string, error) {
+	for _, name := range []string{"main.ts", "index.ts"} {
+		if file := filepath.Join(dir, name); exists(file) {
+			return file, nil
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("look for the source of a plugin: %w", err)
+	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return e.IsDir() || !strings.HasSuffix(e.Name(), ".ts") || strings.HasSuffix(e.Name(), ".d.ts")
+	})
+	if len(entries) != 1 {
+		return "", fmt.Errorf("%s has %d files of source and none of them is main.ts: call the one with the handler so", dir, len(entries))
+	}
+	return filepath.Join(dir, entries[0].Name()), nil
+}
+
+// assemblySDKVersion returns the version of the SDK that a plugin in dir is built with.
+func assemblySDKVersion(dir string) string {
+	text, err := os.ReadFile(filepath.Join(upward(dir, filepath.FromSlash(assemblySDK)), "package.json"))
+	if err != nil {
+		return ""
+	}
+	var pkg struct {
+		Name    string `json:"name"`
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(text, &pkg); err != nil {
+		return ""
+	}
+	return pkg.Name + " " + pkg.Version
+}

@@ -20,26 +20,6 @@ import (
 	"github.com/wasmill/wasmill/runtime/config"
 )
 
-// needs skips a test on a machine that lacks a program.
-func needs(t *testing.T, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			t.Skipf("%s is not installed", p)
-		}
-	}
-}
-
-// command runs a program that must succeed and returns what it printed.
-func command(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // The package installs; what it installed runs under a service manager's
 // protocol, says what it does, and ends in order; the unit is what systemd
 // accepts; removing leaves configuration and topics, purging nothing.

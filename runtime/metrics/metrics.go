@@ -78,7 +78,7 @@ func New() *Metrics {
 
 	m.handles.init(f)
 	m.guests.init(m.registry, f.refusedGuest)
-	m.status.init()
+	m.status.init(func(plugin string) { m.handles.logLines.get(plugin) }) // what logs nothing has a rate, too
 	m.registry.MustRegister(
 		&m.status,
 		collectors.NewGoCollector(),

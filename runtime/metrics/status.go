@@ -17,6 +17,7 @@ const statusTimeout = 3 * time.Second
 // pipeline, topic or generation that is gone leaves no series behind.
 type statusCollector struct {
 	source atomic.Pointer[func(context.Context) status.Status]
+	seen   func(plugin string) // called for each plugin at each scrape
 
 	build, ready                  *prometheus.Desc
 	running, lag                  *prometheus.Desc
@@ -34,7 +35,8 @@ type statusCollector struct {
 
 var _ prometheus.Collector = (*statusCollector)(nil)
 
-func (s *statusCollector) init() {
+func (s *statusCollector) init(seen func(plugin string)) {
+	s.seen = seen
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
@@ -111,6 +113,7 @@ func (s *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i := range st.Plugins {
 		p := &st.Plugins[i]
+		s.seen(p.Name)
 		gauge(s.generation, 1, p.Name, p.Generation.Digest)
 		gauge(s.generationCounter, float64(p.Generation.Number), p.Name)
 		gauge(s.loadSeconds, p.Generation.Compile, p.Name)

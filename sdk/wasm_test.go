@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/host/hosttest"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -96,6 +98,18 @@ func TestGuest(t *testing.T) {
 	}
 	spec := host.InstanceSpec{Pipeline: "line", Partition: 2, Outputs: []string{"default", "other"}}
 
+	t.Run("conforms to the ABI", func(t *testing.T) {
+		checks := hosttest.Run(t, module, hosttest.Options{
+			Host: h, Name: "guest", Config: json.RawMessage(`{"greeting":"hello","wait":"1m30s"}`), Outputs: []string{"other"},
+			Grants: []string{"clock", "random", "secret"}, Steady: 20_000,
+			Events: hosttest.Payloads([]byte("greet"), []byte("panic"), []byte("dead"), []byte("later"), []byte("else"), []byte("goroutine")),
+		})
+		for _, c := range checks {
+			if c.Result == hosttest.NotExercised && slices.Contains([]string{"answer: own payload", "answer: named outputs", "answer: retry", "answer: dead letter", "answer: own headers", "close"}, c.Name) {
+				t.Errorf("%s: %s", c.Name, c.Reason)
+			}
+		}
+	})
 	t.Run("refuses its configuration in words", func(t *testing.T) {
 		for config, want := range map[string]string{
 			`{"greting":1}`:   `config: unknown key "greting"; there is greeting, wait, refuse`,

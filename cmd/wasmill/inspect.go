@@ -56,9 +56,11 @@ func (a *app) pluginsInspectCmd() *cobra.Command {
 	}
 }
 
+const builtinPrefix = "builtin:"
+
 // fileOf is the file of a module that lies in one.
 func fileOf(source string) string {
-	if strings.HasPrefix(source, "builtin:") {
+	if strings.HasPrefix(source, builtinPrefix) {
 		return ""
 	}
 	return source
@@ -68,7 +70,7 @@ func looksLikePath(s string) bool { return strings.ContainsAny(s, "/\\.") }
 
 // module reads a file, or an embedded plugin as "builtin:NAME".
 func (a *app) module(name string) (module []byte, source string, err error) {
-	if b, ok := strings.CutPrefix(name, "builtin:"); ok {
+	if b, ok := strings.CutPrefix(name, builtinPrefix); ok {
 		read, ok := a.builtins[b]
 		if !ok {
 			return nil, "", invalid("plugins inspect: there is no built-in plugin %q: there are %s", b, strings.Join(a.builtinNames(), ", "))

@@ -86,6 +86,10 @@ func (a *app) pluginsVerifyCmd() *cobra.Command {
 // file at hand, of which everything else is known as well.
 func (a *app) examinee(name string) (module []byte, source string, o hosttest.Options, err error) {
 	module, source, err = a.module(name)
+	o.Builtin, _ = strings.CutPrefix(source, builtinPrefix)
+	if o.Builtin == source {
+		o.Builtin = ""
+	}
 	if err == nil || looksLikePath(name) || !errors.Is(err, fs.ErrNotExist) {
 		return module, source, o, strip(err)
 	}
@@ -108,7 +112,7 @@ func (a *app) examinee(name string) (module []byte, source string, o hosttest.Op
 		return nil, "", o, invalid("plugins verify: plugin %q: %w", name, err)
 	}
 	if source = relative(plugin.Path); plugin.Builtin != "" {
-		source = "builtin:" + plugin.Builtin
+		source = builtinPrefix + plugin.Builtin
 	}
 	module, source, err = a.module(source)
 	return module, source, o, strip(err)
@@ -127,7 +131,7 @@ func strip(err error) error {
 // machine is does not belong to the ABI.
 func asConfigured(p *plan.Plan, plugin *plan.Plugin) (hosttest.Options, error) {
 	o := hosttest.Options{
-		Name: plugin.Name, Config: plugin.Config, Grants: plugin.Grants, Secrets: map[string]string{},
+		Name: plugin.Name, Builtin: plugin.Builtin, Config: plugin.Config, Grants: plugin.Grants, Secrets: map[string]string{},
 		Limits: host.Limits{Memory: plugin.Limits.Memory, MaxOutputBytes: int(plugin.Limits.MaxOutputBytes), MaxOutputs: plugin.Limits.MaxOutputs},
 	}
 	for name, secret := range plugin.Secrets {
@@ -204,11 +208,13 @@ func readEvents(file string, o *hosttest.Options) error {
 	if err != nil {
 		return fmt.Errorf("plugins verify: --events: %w", fileError("read", file, err))
 	}
+	var payloads [][]byte
 	for line := range bytes.Lines(text) {
 		if line = bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(line)) > 0 {
-			o.Events = append(o.Events, abi.Event{Subject: []byte("events.verify"), Key: fmt.Appendf(nil, "key-%d", len(o.Events)%3), Payload: line})
+			payloads = append(payloads, line)
 		}
 	}
+	o.Events = hosttest.Payloads(payloads...)
 	if len(o.Events) == 0 {
 		return invalid("plugins verify: --events %s has no line in it", file)
 	}

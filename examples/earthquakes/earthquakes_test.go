@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wasmill/wasmill/host"
+	"github.com/wasmill/wasmill/host/hosttest"
 	"github.com/wasmill/wasmill/plugins/build"
 	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/config"
@@ -74,6 +75,27 @@ func TestEveryOutput(t *testing.T) {
 		}
 	})
 
+	t.Run("the plugins conform to the ABI, on events of their own", func(t *testing.T) {
+		for _, plugin := range e.plan.Plugins {
+			module, err := os.ReadFile(plugin.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			events := lines
+			if plugin.Name != "parse" {
+				events = nil
+				for _, m := range want.parsed {
+					events = append(events, []byte(m.Payload))
+				}
+			}
+			t.Run(plugin.Name, func(t *testing.T) {
+				hosttest.Run(t, module, hosttest.Options{
+					Host: e.host, Name: plugin.Name, Config: plugin.Config, Outputs: []string{"tsunami"}, Events: hosttest.Payloads(events...), Steady: 20_000,
+				})
+			})
+		}
+	})
+
 	t.Run("the counters agree", func(t *testing.T) {
 		for _, c := range []struct {
 			pipeline                string
@@ -108,6 +130,8 @@ func byNetwork(messages []message) map[string][]message {
 
 // example is the running example.
 type example struct {
+	plan   *plan.Plan
+	host   *host.Host
 	broker *broker.Broker
 	engine *engine.Engine
 
@@ -143,7 +167,7 @@ func start(t *testing.T) *example {
 		t.Fatal(err)
 	}
 
-	e := &example{progress: make(chan struct{}, 1)}
+	e := &example{plan: p, progress: make(chan struct{}, 1)}
 	e.mu.done = map[string]int{}
 	listener := event.Listener{Done: e.finished}
 	e.broker = broker.New(broker.Config{StoreDir: t.TempDir(), Durability: p.Server.Durability, MaxStore: p.Server.MaxStore}, broker.Options{Listener: listener})
@@ -156,6 +180,7 @@ func start(t *testing.T) *example {
 		t.Fatal(err)
 	}
 	cleanup(t, func() error { return h.Close(context.Background()) })
+	e.host = h
 	e.engine = engine.New(engine.Deps{Broker: e.broker, Host: h, Listener: listener, Version: "test", ModuleDir: t.TempDir()})
 	if err := e.engine.Open(ctx, p); err != nil {
 		t.Fatal(err)

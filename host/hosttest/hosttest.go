@@ -31,6 +31,7 @@ type Options struct {
 	// process: for modules that are trusted.
 	Host    *host.Host
 	Name    string // of the plugin, as in messages; "" = "plugin"
+	Builtin string // which ready-made plugin the module is to be
 	Config  json.RawMessage
 	Grants  []string
 	Secrets map[string]string
@@ -151,6 +152,15 @@ func Run(t TB, module []byte, o Options) []Check {
 	return checks
 }
 
+// Payloads makes events of payloads, with subjects and keys of no meaning.
+func Payloads(payloads ...[]byte) []abi.Event {
+	events := make([]abi.Event, len(payloads))
+	for i, p := range payloads {
+		events[i] = abi.Event{Subject: []byte("events.verify"), Key: fmt.Appendf(nil, "key-%d", i%3), Payload: p}
+	}
+	return events
+}
+
 // suite is one examination.
 type suite struct {
 	ctx    context.Context //nolint:containedctx // that of Verify, for its length
@@ -166,6 +176,7 @@ type suite struct {
 	known   map[string]bool   // checks that failed, by name
 	causes  map[string]string // the first check that failed for it, by cause
 	seen    seen
+	res     abi.Result
 	checks  []Check
 }
 

@@ -53,7 +53,7 @@ func (s *suite) surface() {
 			return
 		}
 		gen, err := s.o.Host.Load(s.ctx, host.Spec{
-			Name: s.o.Name, Module: s.module, Grants: s.o.Grants, Secrets: s.o.Secrets, Config: s.o.Config, Limits: s.o.Limits,
+			Name: s.o.Name, Builtin: s.o.Builtin, Module: s.module, Grants: s.o.Grants, Secrets: s.o.Secrets, Config: s.o.Config, Limits: s.o.Limits,
 		})
 		if err != nil {
 			if s.ctx.Err() == nil {

@@ -3,6 +3,7 @@ package hosttest
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -11,7 +12,7 @@ import (
 // memory looks at what an instance does with its memory.
 func (s *suite) memory() {
 	s.running("memory growth", "the buffer grows between batches, and what was kept stays valid", s.growth)
-	s.running("steady memory", fmt.Sprintf("%d events through one instance, and the memory stays as it is", s.o.Steady), s.steady)
+	s.running("steady memory", fmt.Sprintf("%d events through one instance, or as many as it takes in a minute, and the memory stays as it is", s.o.Steady), s.steady)
 }
 
 // growth hands the same batches to two instances: as they are, and blown up with
@@ -56,6 +57,11 @@ func (s *suite) growth(c *Check) {
 	}
 }
 
+const (
+	steadyTime = time.Minute // at the most, for a plugin that is slow
+	warmUp     = 8           // batches after which its speed is known
+)
+
 // steady runs many events through an instance and looks at its memory at each
 // quarter. What a runtime with a garbage collector takes at first is not a leak;
 // what is still growing at the end is.
@@ -69,40 +75,53 @@ func (s *suite) steady(c *Check) {
 	// A few subjects, keys and payloads, so that what a plugin keeps for each of
 	// them does not count.
 	batch := s.many(512)
-	res := &abi.Result{}
 	var at [5]int64
 	at[0] = i.Memory()
-	done := 0
+	total, done := s.o.Steady, 0
 	for quarter := 1; quarter <= 4; quarter++ {
-		for done < s.o.Steady*quarter/4 {
-			for k := range batch {
-				batch[k].Seq = uint64(done + k + 1)
-			}
-			err := i.Process(s.ctx, abi.BatchHeader{ID: uint64(done)}, batch, res)
-			var f *host.Fault
-			switch {
-			case s.ctx.Err() != nil:
-				return
-			case errors.As(err, &f) && f.Kind == abi.FaultOutOfMemory:
-				c.fail("free what belongs to a batch when it is answered", "after %d events the memory is used up: %s", done, f.Message)
-				return
-			case errors.As(err, &f) && tooMuch(f):
-				c.skip("its answer to a batch of %d events is over a limit of the plugin: %s", len(batch), f.Message)
-				return
-			case err != nil:
-				c.fault(err, "after %d events", done)
+		begin := time.Now()
+		for n := 0; done < total*quarter/4; n++ {
+			if err := s.oneMore(i, batch, done); err != nil {
+				s.interrupted(c, err, done)
 				return
 			}
 			done += len(batch)
+			if quarter == 1 && n == warmUp { // it is known how long the rest takes
+				each := time.Since(begin) / time.Duration(done)
+				total = min(total, max(4*done, int(steadyTime/max(1, each))))
+			}
 		}
 		at[quarter] = i.Memory()
 	}
-	grew := at[2] > at[1] && at[3] > at[2] && at[4] > at[3]
-	if grew || at[4] > at[1]+at[1]/2+1<<20 {
+	noise := at[1]/4 + 512<<10 // what a garbage collector may take more
+	grew := at[2] > at[1] && at[3] > at[2] && at[4] > at[3] && at[4] > at[1]+noise
+	if grew || at[4] > at[1]+2*noise {
 		c.fail("free what belongs to a batch when it is answered, and keep the buffers for the next one",
 			"its memory grows with the events: %d, %d, %d, %d bytes at the quarters of %d events, about %.1f bytes an event",
 			at[1], at[2], at[3], at[4], done, float64(at[4]-at[1])/(float64(done)*3/4))
 		return
 	}
-	c.note("%d bytes at the start, %d after a quarter, %d at the end", at[0], at[1], at[4])
+	c.note("%d events: %d bytes at the start, %d after a quarter, %d at the end", done, at[0], at[1], at[4])
+}
+
+// oneMore hands over a batch whose events have the sequences behind done.
+func (s *suite) oneMore(i *host.Instance, batch []abi.Event, done int) error {
+	for k := range batch {
+		batch[k].Seq = uint64(done + k + 1)
+	}
+	return i.Process(s.ctx, abi.BatchHeader{ID: uint64(done)}, batch, &s.res)
+}
+
+// interrupted says what an error after so many events means.
+func (s *suite) interrupted(c *Check, err error, done int) {
+	var f *host.Fault
+	switch {
+	case s.ctx.Err() != nil:
+	case errors.As(err, &f) && f.Kind == abi.FaultOutOfMemory:
+		c.fail("free what belongs to a batch when it is answered", "after %d events the memory is used up: %s", done, f.Message)
+	case errors.As(err, &f) && tooMuch(f):
+		c.skip("its answer to a batch is over a limit of the plugin: %s", f.Message)
+	default:
+		c.fault(err, "after %d events", done)
+	}
 }

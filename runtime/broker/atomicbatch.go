@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/wasmill/wasmill/runtime/event"
 )
 
@@ -23,17 +25,17 @@ import (
 //   - A batch has at most 1000 messages. On one replica it is staged in a store
 //     of its own, with fsyncs: some milliseconds, whatever its size, and about
 //     ten microseconds a message.
-//   - The last message may demand a sequence that the last message on its subject
+//   - The first message may demand a sequence that the last message on its subject
 //     must have (compare and set). The server checks it when it commits.
 //   - Messages without a reply subject are staged in silence. The first and the
 //     last ask for an answer; only that to the last says what became of the batch.
 //   - What was staged is forgotten with the server, or after ten idle seconds.
 //     A commit that a crash interrupts is completed at the next start.
+//   - All or none is a promise that the server does not always keep: see exactBatch.
 type atomicBatch struct {
 	wire  *wire
 	inbox []byte
 	id    []byte // starts the ids of its batches
-	limit time.Duration
 
 	mu struct {
 		sync.Mutex
@@ -69,22 +71,16 @@ const (
 // errUnanswered says that a batch may have been stored or not.
 var errUnanswered = errors.New("the server has not answered")
 
-// batchRefused says that the server has stored nothing of a batch.
-type batchRefused struct {
-	code int // the server's, 0 = it was none of JetStream's errors
-	text string
-}
+// batchRefused says that the server has not stored a batch. It may have stored a
+// part of it: a limit can be reached at its last message.
+type batchRefused struct{ text string }
 
 func (e *batchRefused) Error() string { return e.text }
-
-// wrongSequence reports whether the subject of the last message was not at the
-// sequence that publish was told to expect.
-func (e *batchRefused) wrongSequence() bool { return e.code == 10071 || e.code == 10164 }
 
 func newAtomicBatch(w *wire) *atomicBatch {
 	inbox := w.nc.NewInbox()
 	a := &atomicBatch{
-		wire: w, id: []byte(rand.Text()[:8]), limit: 10 * time.Second,
+		wire: w, id: []byte(rand.Text()[:8]),
 		inbox: []byte(inbox[:strings.LastIndexByte(inbox, '.')+1] + rand.Text()[:8]),
 	}
 	w.subscribe(string(a.inbox)+".>", a)
@@ -92,11 +88,11 @@ func newAtomicBatch(w *wire) *atomicBatch {
 	return a
 }
 
-// publish stores out, all or nothing, if the last message on the subject of the
-// last one has the sequence expect (0 = there is none), and returns the sequence
-// that the last one got. A *batchRefused says that nothing was stored; any other
-// error that it is not known. Not for concurrent use.
-func (a *atomicBatch) publish(ctx context.Context, out []atomicMessage, expect uint64) (uint64, error) {
+// publish stores out if the last message on the subject of the first one has the
+// sequence expect (0 = there is none), and returns the sequence that the last one
+// got. It waits that long for an answer. After an error it is not known what is
+// stored. Not for concurrent use.
+func (a *atomicBatch) publish(ctx context.Context, out []atomicMessage, expect uint64, limit time.Duration) (uint64, error) {
 	if err := a.wire.waitUp(ctx); err != nil {
 		return 0, err
 	}
@@ -112,18 +108,27 @@ func (a *atomicBatch) publish(ctx context.Context, out []atomicMessage, expect u
 		a.mu.Unlock()
 	}()
 	a.wire.want(a)
-	timer := time.NewTimer(a.limit)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case r := <-answer:
 		return r.seq, r.err
 	case <-timer.C:
-		return 0, fmt.Errorf("%w for %s", errUnanswered, a.limit)
+		return 0, fmt.Errorf("%w for %s", errUnanswered, limit)
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-a.wire.quit:
 		return 0, ErrClosed
 	}
+}
+
+// abandon has the server forget a batch that it has stored in part. Otherwise it
+// holds what was staged until it is restarted, and takes fifty such batches a stream.
+func (a *atomicBatch) abandon(batch, subject string) {
+	m := nats.NewMsg(subject)
+	m.Header.Set("Nats-Batch-Id", batch)
+	m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(maxAtomic+1)) // comes out of order, and begins no batch
+	_ = a.wire.nc.PublishMsg(m)                                    // not connected: the next server knows of no batch
 }
 
 // fill implements feeder. It encodes under the lock, so that publish can let go
@@ -164,7 +169,7 @@ func (a *atomicBatch) encodeLocked(b []byte, i int) []byte {
 			h = append(h, "Nats-Batch-Commit: 1\r\n"...)
 		}
 	}
-	if last {
+	if i == 0 {
 		h = append(h, "Nats-Expected-Last-Subject-Sequence: "...)
 		h = append(strconv.AppendUint(h, a.mu.expect, 10), "\r\n"...)
 	}
@@ -231,8 +236,8 @@ func (a *atomicBatch) deliver(m *wireMsg) {
 	case err == nil && doc.Error.ErrCode == 0 && doc.Seq > 0 && (doc.Count == len(a.mu.out) || len(a.mu.out) == 1):
 		a.answerLocked(atomicAnswer{seq: doc.Seq})
 	case a.mu.why != "": // says more than that the batch is not whole
-		a.answerLocked(atomicAnswer{err: &batchRefused{text: a.mu.why}})
+		a.answerLocked(atomicAnswer{err: &batchRefused{a.mu.why}})
 	default:
-		a.answerLocked(atomicAnswer{err: &batchRefused{doc.Error.ErrCode, answerError(m.header, m.payload)}})
+		a.answerLocked(atomicAnswer{err: &batchRefused{answerError(m.header, m.payload)}})
 	}
 }

@@ -20,7 +20,7 @@ import (
 //	wasmill.exact.<topic of the stream>.<pipeline>.<topic read>.applied
 //
 // A checkpoint is the last message of an atomic batch with the outputs that it
-// speaks of. It says how far each partition has come, and of how many, so that
+// speaks of, and the one before is repeated as the first. It says how far each partition has come, and of how many, so that
 // their number and the key may change.
 const exactPrefix = "wasmill.exact."
 
@@ -52,6 +52,10 @@ type checkpoint struct {
 	// Journals lists the commits whose outputs to other topics may not be there
 	// yet, oldest first.
 	Journals []journalRef `json:"journals,omitempty"`
+	// Begun says that it opens a batch. Torn are the pieces of batches whose events
+	// are not all finished; see exactBatch.
+	Begun bool    `json:"begun,omitempty"`
+	Torn  []piece `json:"torn,omitempty"`
 }
 
 // layout is how far each partition has come under one way of partitioning: every
@@ -77,6 +81,9 @@ type applied struct {
 	Epoch   uint64 `json:"epoch"`
 	Batch   uint64 `json:"batch"`
 	Outputs int    `json:"outputs"`
+	// Begun says that it opens a batch. Torn are pieces behind those outputs.
+	Begun bool    `json:"begun,omitempty"`
+	Torn  []piece `json:"torn,omitempty"`
 }
 
 // reaches reports whether the outputs of a journal up to number n, counted from
@@ -204,6 +211,7 @@ func (c *checkpoint) clone() checkpoint {
 		n.Layouts[i].Positions = slices.Clone(c.Layouts[i].Positions)
 	}
 	n.Journals = slices.Clone(c.Journals)
+	n.Torn = slices.Clone(c.Torn)
 	return n
 }
 

@@ -2,16 +2,13 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/wasmill/wasmill/runtime/event"
@@ -49,6 +46,7 @@ type Exact struct {
 	maxBytes int           // of a commit, unless one event has caused more
 	floor    atomic.Uint64 // every event up to here is finished
 	before   *coverage     // what was committed before this start
+	again    *repeats      // outputs that are stored though their events are not committed, nil = none
 
 	commits, applies *atomicBatch
 	next             checkpoint // as it is stored; owned by the committer
@@ -102,6 +100,7 @@ type exactStream struct {
 	checkpoint, journal, applied string // subjects of its records
 	at                           applied
 	revision                     uint64 // sequence of the record of at, 0 = there is none
+	adjacent                     bool   // it was seen that a batch has consecutive sequences
 }
 
 // maxApplying is how many commits with a journal may wait to be applied.
@@ -262,7 +261,7 @@ func (e *Exact) commitLoop(ctx context.Context) error {
 
 // gather returns what is ready to be committed, nil when nothing is.
 func (e *Exact) gather(first int) *commit {
-	c := &commit{exact: e, side: make([][]atomicMessage, len(e.streams)), applied: make(chan struct{})}
+	c := &commit{exact: e, home: make([]atomicMessage, 1), side: make([][]atomicMessage, len(e.streams)), applied: make(chan struct{})}
 	e.mu.Lock()
 	sinks := e.mu.sinks
 	e.mu.Unlock()
@@ -285,9 +284,13 @@ func (e *Exact) commit(ctx context.Context, c *commit) error {
 		*at = max(*at, p.cause)
 	}
 	next.trim()
+	if e.again != nil && next.Floor >= e.again.high {
+		next.Torn = nil
+	}
 	e.mu.Lock()
-	next.Journals = append(next.Journals[:0], e.mu.journals...)
+	owed := slices.Clone(e.mu.journals)
 	e.mu.Unlock()
+	next.Journals = slices.Clone(owed)
 	if err := c.seal(&next); err != nil {
 		return err
 	}
@@ -297,121 +300,16 @@ func (e *Exact) commit(ctx context.Context, c *commit) error {
 		e.mu.Unlock()
 	}
 	home := &e.streams[0]
-	seq, err := e.store(ctx, e.commits, home, c.home, e.revision, func(data []byte) (bool, error) {
-		have, err := decodeCheckpoint(data)
-		switch {
-		case err != nil:
-			return false, err
-		case have.Epoch > next.Epoch:
-			return false, ErrReplaced
-		}
-		return have.Owner == next.Owner && have.Batch == next.Batch, nil
-	})
+	b := &exactBatch{to: home, out: c.home}
+	b.open = func(torn []piece, begun bool, _ int) ([]byte, error) {
+		before := e.next.clone()
+		before.Journals, before.Begun, before.Torn = owed, begun, append(before.Torn, torn...)
+		return sealRecord(checkpointMagic, &before)
+	}
+	seq, err := e.store(ctx, e.commits, b, e.revision)
 	if err != nil {
 		return fmt.Errorf("commit to topic %q: %w", home.topic, err)
 	}
-	e.remove(home.topic, e.revision)
 	e.next, e.revision, c.seq = next, seq, seq
 	return nil
-}
-
-// store publishes messages, the last of which is a record, as one batch, if the
-// record before it has the sequence expect. When it is not known what became of
-// the batch the record is read: is tells whether that is the one of this batch.
-// It tries until it succeeds, ctx ends or somebody else has written the record.
-func (e *Exact) store(ctx context.Context, a *atomicBatch, to *exactStream, out []atomicMessage, expect uint64, is func([]byte) (bool, error)) (uint64, error) {
-	subject := string(out[len(out)-1].subject)
-	known := true // every attempt so far was refused, nothing can be stored
-	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
-		seq, err := a.publish(ctx, out, expect)
-		if err == nil {
-			e.setTrouble("")
-			return seq, nil
-		}
-		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
-			return 0, ErrClosed
-		}
-		e.setTrouble(fmt.Sprintf("topic %s: %s", to.topic, err))
-		no := new(batchRefused)
-		refused := errors.As(err, &no)
-		known = known && refused
-		if !refused || no.wrongSequence() {
-			data, at, err := e.last(ctx, to.topic, subject)
-			switch {
-			case errors.Is(err, ErrNotFound) && (expect == 0 || known && subject == to.applied):
-				// There was none, or limits of the topic have removed it.
-				expect = 0
-			case errors.Is(err, ErrNotFound):
-				return 0, fmt.Errorf("%w: %s", errRecordGone, subject)
-			case err != nil:
-				e.setTrouble(err.Error())
-			case at != expect:
-				if ours, err := is(data); err != nil || !ours {
-					return 0, errors.Join(ErrReplaced, err)
-				}
-				e.setTrouble("")
-				return at, nil
-			}
-		}
-		if err := pause(ctx, wait, nil); err != nil {
-			return 0, ErrClosed
-		}
-	}
-}
-
-// errRecordGone ends a run: it may be that another process has removed the
-// checkpoint, so that the position has to be claimed before anything is committed.
-var errRecordGone = errors.New("the record of what the pipeline has committed is gone: its topic was made anew or purged, or a limit has removed it")
-
-// last returns the last message on a subject, and its sequence, as the leader of
-// the stream has it; ErrNotFound when there is none.
-func (e *Exact) last(ctx context.Context, stream, subject string) ([]byte, uint64, error) {
-	return lastMessage(ctx, e.wire.nc, stream, subject)
-}
-
-func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) ([]byte, uint64, error) {
-	return getMessage(ctx, nc, stream, map[string]any{"last_by_subj": subject})
-}
-
-// getMessage asks the leader of a stream for a message.
-func getMessage(ctx context.Context, nc *nats.Conn, stream string, request map[string]any) ([]byte, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	body, err := json.Marshal(request)
-	if err != nil {
-		return nil, 0, fmt.Errorf("encode request: %w", err)
-	}
-	m, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read a record of topic %q: %w", stream, err)
-	}
-	var resp struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Seq  uint64 `json:"seq"`
-			Data []byte `json:"data"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(m.Data, &resp); err != nil {
-		return nil, 0, fmt.Errorf("read a record of topic %q: the server's answer: %w", stream, err)
-	}
-	switch {
-	case resp.Error == nil:
-		return resp.Message.Data, resp.Message.Seq, nil
-	case resp.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, 0, ErrNotFound
-	default:
-		return nil, 0, fmt.Errorf("read a record of topic %q: %w", stream, resp.Error)
-	}
-}
-
-// remove deletes a record that has been replaced. What is left when that fails
-// does no harm. (Rolling the subject up in the batch costs as much as the batch
-// itself, and the stream would have to allow every application to purge it.)
-func (e *Exact) remove(stream string, seq uint64) {
-	if seq == 0 {
-		return
-	}
-	body := strconv.AppendUint([]byte(`{"no_erase":true,"seq":`), seq, 10)
-	_ = e.wire.publish("$JS.API.STREAM.MSG.DELETE."+stream, string(e.commits.inbox)+".removed.record", append(body, '}')) // see above
 }

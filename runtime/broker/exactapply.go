@@ -67,7 +67,7 @@ func (e *Exact) apply(ctx context.Context, stream int, ref journalRef, out []ato
 			n = to.at.Outputs
 		}
 		k, size := n, 0
-		for k < len(out) && k-n < maxAtomic-1 && (k == n || size < e.maxBytes) {
+		for k < len(out) && k-n < maxAtomic-2 && (k == n || size < e.maxBytes) {
 			size += len(out[k].subject) + len(out[k].header) + len(out[k].payload)
 			k++
 		}
@@ -76,19 +76,27 @@ func (e *Exact) apply(ctx context.Context, stream int, ref journalRef, out []ato
 		if err != nil {
 			return err
 		}
-		batch := append(slices.Clone(out[n:k]), atomicMessage{subject: asBytes(to.applied), payload: record})
-		seq, err := e.store(ctx, e.applies, to, batch, to.revision, func(data []byte) (bool, error) {
+		b := &exactBatch{to: to, out: make([]atomicMessage, 1, k-n+2)}
+		b.out = append(append(b.out, out[n:k]...), atomicMessage{subject: asBytes(to.applied), payload: record})
+		b.open = func(torn []piece, begun bool, done int) ([]byte, error) {
+			before := applied{Epoch: ref.Epoch, Batch: ref.Batch, Outputs: n + done, Begun: begun}
+			if !begun { // those before it are counted
+				before.Torn = torn[len(torn)-1:]
+			}
+			return sealRecord(appliedMagic, &before)
+		}
+		b.stored = func(data []byte) (bool, error) {
 			var have applied
-			if err := openRecord(appliedMagic, data, &have); err != nil || !have.reaches(next.Epoch, next.Batch, next.Outputs) {
+			if err := openRecord(appliedMagic, data, &have); err != nil || have.Begun || len(have.Torn) > 0 || !have.reaches(next.Epoch, next.Batch, next.Outputs) {
 				return false, err
 			}
 			next = have // a new owner of the pipeline may have gone further
 			return true, nil
-		})
+		}
+		seq, err := e.store(ctx, e.applies, b, to.revision)
 		if err != nil {
 			return fmt.Errorf("publish to topic %q: %w", to.topic, err)
 		}
-		e.remove(to.topic, to.revision)
 		to.at, to.revision = next, seq
 		event.Failpoint(event.FailExactPartApplied)
 	}

@@ -13,10 +13,10 @@ import (
 type commit struct {
 	exact *Exact
 	parts []part
-	count int // outputs to the home that fit
-	size  int // and their bytes
-	owed  int // and those of the journal, about
-	home  []atomicMessage
+	count int             // outputs to the home that fit
+	size  int             // and their bytes
+	owed  int             // and those of the journal, about
+	home  []atomicMessage // the first is left empty, see exactBatch
 	// side holds, by stream, what the journal is about. side[0] is empty unless
 	// the outputs of one event to the home alone are more than fits into a batch.
 	side    [][]atomicMessage
@@ -49,7 +49,7 @@ const (
 func (c *commit) fits(g *group) bool {
 	count, size := c.count+g.home, c.size+g.size
 	owed := c.owed + g.side
-	messages := count + c.exact.chunks(owed) + 1
+	messages := count + c.exact.chunks(owed) + 2 // the records in front and behind
 	switch {
 	case c.whole:
 		return false

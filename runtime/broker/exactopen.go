@@ -132,22 +132,25 @@ func (e *Exact) find(ctx context.Context) (found, error) {
 		return latest, err
 	}
 	for _, topic := range topics {
-		data, revision, err := e.last(ctx, topic, exactSubject(topic, e.cfg.Pipeline, e.cfg.Topic, kindCheckpoint))
+		m, err := e.last(ctx, topic, exactSubject(topic, e.cfg.Pipeline, e.cfg.Topic, kindCheckpoint))
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return latest, err
 		}
-		c, err := decodeCheckpoint(data)
+		c, err := decodeCheckpoint(m.data)
 		if err != nil {
 			return latest, fmt.Errorf("its checkpoint in topic %q: %w; choose a place with `wasmill pipelines reset %s`", topic, err, e.cfg.Pipeline)
 		}
+		if c.Begun {
+			c.Begun, c.Torn = false, append(c.Torn, piece{topic, m.seq + 1, m.batch})
+		}
 		if topic == e.cfg.Home {
-			e.revision = revision
+			e.revision = m.seq
 		}
 		if c.later(&latest.checkpoint) || latest.Epoch == 0 {
-			latest = found{topic, revision, c}
+			latest = found{topic, m.seq, c}
 		}
 	}
 	return latest, nil
@@ -205,6 +208,9 @@ func (e *Exact) claim(ctx context.Context, old found, c exactClaim) error {
 	if e.before, err = next.coverage(); err != nil {
 		return err
 	}
+	if err := e.readTorn(ctx, &next); err != nil {
+		return err
+	}
 	e.next = next
 	e.floor.Store(next.Floor)
 	e.tidy(ctx, old)
@@ -220,7 +226,7 @@ func (e *Exact) begin(old found, c exactClaim) checkpoint {
 			"pipeline", e.cfg.Pipeline, "topic", e.cfg.Home, "position", c.position)
 	}
 	if old.Epoch == 0 || old.Epoch < c.reset {
-		next.Floor, next.Layouts = c.position, nil
+		next.Floor, next.Layouts, next.Torn = c.position, nil, nil
 	}
 	next.Epoch, next.Batch, next.Owner = c.epoch, 0, e.owner
 	if high := next.cut(c.last); high > c.last {
@@ -237,10 +243,8 @@ func (e *Exact) take(ctx context.Context, to *exactStream, c *checkpoint, revisi
 	if err != nil {
 		return 0, err
 	}
-	return e.store(ctx, e.commits, to, []atomicMessage{{subject: asBytes(to.checkpoint), payload: record}}, revision, func(data []byte) (bool, error) {
-		have, err := decodeCheckpoint(data)
-		return err == nil && have.Owner == c.Owner && have.Epoch == c.Epoch, err
-	})
+	seq, _, err := e.attempt(ctx, e.commits, to, []atomicMessage{{subject: asBytes(to.checkpoint), payload: record}}, revision, nil)
+	return seq, err
 }
 
 // tidy removes the records that are no longer needed.
@@ -257,17 +261,38 @@ func (e *Exact) tidy(ctx context.Context, old found) {
 }
 
 func (e *Exact) readApplied(ctx context.Context, s *exactStream) error {
-	data, revision, err := e.last(ctx, s.topic, s.applied)
+	m, err := e.last(ctx, s.topic, s.applied)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
+	var at applied
 	if err == nil {
-		err = openRecord(appliedMagic, data, &s.at)
+		err = openRecord(appliedMagic, m.data, &at)
 	}
 	if err != nil {
 		return fmt.Errorf("its record in topic %q: %w", s.topic, err)
 	}
-	s.revision = revision
+	s.revision = m.seq
+	if at.Begun { // torn, see exactBatch
+		at.Begun, at.Torn = false, []piece{{s.topic, m.seq + 1, m.batch}}
+		record, err := sealRecord(appliedMagic, &at)
+		if err != nil {
+			return err
+		}
+		fence := []atomicMessage{{subject: asBytes(s.applied), payload: record}}
+		if s.revision, _, err = e.attempt(ctx, e.applies, s, fence, m.seq, nil); err != nil {
+			return err
+		}
+	}
+	for _, p := range at.Torn {
+		n, err := e.countPiece(ctx, p)
+		if err != nil {
+			return err
+		}
+		at.Outputs += n
+	}
+	at.Torn = nil
+	s.at = at
 	return nil
 }
 
@@ -332,14 +357,15 @@ func (e *Exact) readJournal(ctx context.Context, home string, ref journalRef) ([
 	lost := fmt.Errorf("%w: the journal of commit %d.%d in topic %q is not whole", ErrDamagedRecord, ref.Epoch, ref.Batch, home)
 	chunks := make([][]byte, ref.Chunks)
 	for seq := uint64(1); ; seq++ {
-		b, at, err := getMessage(ctx, e.wire.nc, home, map[string]any{"seq": seq, "next_by_subj": subject})
+		m, err := getMessage(ctx, e.wire.nc, home, map[string]any{"seq": seq, "next_by_subj": subject})
 		if errors.Is(err, ErrNotFound) {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		seq = at
+		b := m.data
+		seq = m.seq
 		if len(b) < journalHead {
 			return nil, lost
 		}

@@ -77,11 +77,11 @@ func TestExactRefusesACheckpointThatItCannotRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := exactRig(t)
 			e := r.exact(t, exactConfig(1), exactClaim{epoch: 1, last: 1 << 40})
-			data, _, err := e.last(t.Context(), "out", e.streams[0].checkpoint)
+			m, err := e.last(t.Context(), "out", e.streams[0].checkpoint)
 			if err != nil {
 				t.Fatal(err)
 			}
-			bad, want := change(data)
+			bad, want := change(m.data)
 			if _, err := r.js.Publish(t.Context(), e.streams[0].checkpoint, bad); err != nil {
 				t.Fatal(err)
 			}

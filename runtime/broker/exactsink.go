@@ -81,6 +81,10 @@ func (s *ExactSink) Add(ctx context.Context, topic int, m *event.Output) (uint64
 	if !s.mu.opened {
 		s.mu.opened, s.mu.open = true, group{cause: m.Cause}
 	}
+	if s.exact.again.drop(stream, m.Cause) {
+		s.mu.Unlock()
+		return 0, nil
+	}
 	s.mu.ring.push(m, size)
 	s.mu.stream = append(s.mu.stream, uint8(stream))
 	s.mu.events++

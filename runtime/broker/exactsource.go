@@ -123,14 +123,14 @@ func (b *Broker) retireExact(ctx context.Context, pipeline, topic string, force 
 // retire completes and removes the checkpoint that is in one topic.
 func (e *Exact) retire(ctx context.Context, home string, force bool) error {
 	s := e.stream(home)
-	data, _, err := e.last(ctx, home, s.checkpoint)
+	m, err := e.last(ctx, home, s.checkpoint)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	c, err := decodeCheckpoint(data)
+	c, err := decodeCheckpoint(m.data)
 	for _, ref := range c.Journals {
 		if err == nil {
 			err = e.complete(ctx, home, ref)

@@ -79,6 +79,13 @@ type Counts struct {
 // Room is how many events and bytes a pipeline can take now.
 type Room struct{ Events, Bytes int }
 
+// Headers that say where an output comes from, and a dead letter.
+const (
+	HeaderSource      = "Wasmill-Source" // <topic>/<sequence>/<n-th output of that event>
+	HeaderSourceTopic = "Wasmill-Source-Topic"
+	HeaderSourceSeq   = "Wasmill-Source-Seq"
+)
+
 // Output is one message on its way to an output topic. Its slices are valid
 // during the call they are passed to.
 type Output struct {

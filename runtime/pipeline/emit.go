@@ -15,14 +15,14 @@ import (
 
 // Headers that the runtime writes.
 const (
-	HeaderSource        = "Wasmill-Source" // <topic>/<sequence>/<n-th output of that event>
-	HeaderKey           = "Wasmill-Key"    // key that the plugin gave the output
+	HeaderSource        = event.HeaderSource
+	HeaderKey           = "Wasmill-Key" // key that the plugin gave the output
 	HeaderCause         = "Wasmill-Cause"
 	HeaderFault         = "Wasmill-Fault"
 	HeaderPlugin        = "Wasmill-Plugin"
 	HeaderDigest        = "Wasmill-Digest"
-	HeaderSourceTopic   = "Wasmill-Source-Topic"
-	HeaderSourceSeq     = "Wasmill-Source-Seq"
+	HeaderSourceTopic   = event.HeaderSourceTopic
+	HeaderSourceSeq     = event.HeaderSourceSeq
 	HeaderSourceSubject = "Wasmill-Source-Subject"
 	HeaderAttempts      = "Wasmill-Attempts"
 	HeaderDetail        = "Wasmill-Detail"           // guest stack and last stderr lines, newlines as " | "

@@ -287,8 +287,9 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 	return uint32(len(data)), fuse.OK
 }
 
-// Flush implements fuse.RawFileSystem.
-func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
+// Flush implements fuse.RawFileSystem. The kernel asks once and never again:
+// otherwise a process that ends with files open waits for its own answer.
+func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
 // Release implements fuse.RawFileSystem.
 func (f *FS) Release(<-chan struct{}, *fuse.ReleaseIn) {}

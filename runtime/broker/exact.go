@@ -17,7 +17,8 @@ import (
 // Exact commits what an exactly-once pipeline does. Invariant A7: the outputs
 // of some events and the checkpoint that says that these are finished are stored
 // in one atomic batch or not at all, and only as long as no other process has
-// taken the pipeline over.
+// taken the pipeline over. (What becomes of a batch that the server tears:
+// exactBatch.)
 //
 //	partition's sink: outputs → groups ┐
 //	partition's sink: outputs → groups ┼→ committer: one atomic batch = outputs + checkpoint

@@ -27,6 +27,7 @@ func TestExactOnADiskThatFillsUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		always bool                            // synced before it is confirmed
 		crash  bool                            // the pipeline ends, too
+		loses  bool                            // what was confirmed, too
 		again  func(d *lossyfs.FS, r *diskRig) // after the server has ended; starts it
 	}{
 		"restart": {again: func(d *lossyfs.FS, r *diskRig) { d.Resize(size); r.start(r.t) }},
@@ -62,11 +63,11 @@ func TestExactOnADiskThatFillsUp(t *testing.T) {
 				s = e.mustSink(t, 0)
 			}
 			open()
-			syncAll(t, dir) // this is not about the loss of topics
+			syncAll(t, dir)     // this is not about the loss of topics
 			before := uint64(0) // messages
 			// A batch needs 90 KiB to be staged and as much to be stored. (With less than
 			// here the server leaves a file of what it has staged open, for ever.)
-			for room := int64(24 << 10); room < 240<<10; room += 12 << 10 {
+			for room := int64(24 << 10); room < 240<<10; room += 18 << 10 {
 				for seq := committed + 1; seq <= committed+10; seq++ {
 					s.emit(t, seq, r.outputsOf(seq)...)
 				}

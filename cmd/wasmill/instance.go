@@ -41,29 +41,40 @@ type instance struct {
 	engine  *engine.Engine
 	admin   *admin.Server // nil when [admin] listen is ""
 	watch   *reload.Watcher
+	taps    *event.Taps
 	log     *slog.Logger
 
 	watching atomic.Bool // watch is open
 }
 
+// opening says how an instance is opened.
+type opening struct {
+	acceptLoss bool // open also a store from which messages are gone
+	log        *slog.Logger
+	listener   *event.Listener // told of what happens in place of the log; nil = the log is
+}
+
 // open starts everything that a plan asks for. What fails is closed again.
-//
-// With acceptLoss it also opens a store from which messages are gone.
-func (a *app) open(ctx context.Context, p *plan.Plan, acceptLoss bool, log *slog.Logger) (_ *instance, err error) {
-	in := &instance{plan: p, metrics: metrics.New(), log: log}
+func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, err error) {
+	log := o.log
+	in := &instance{plan: p, metrics: metrics.New(), taps: event.NewTaps(), log: log}
 	defer func() {
 		if err != nil {
 			// What was open is closed quietly; err says why.
 			_ = in.close()
 		}
 	}()
-	now, taps := live.New(), event.NewTaps()
-	listener := event.Tee(in.metrics.Listener(), logListener(log), now.Listener())
+	told, reloads := logListener(log), log
+	if o.listener != nil {
+		told, reloads = *o.listener, nil // the listener is told of reloads
+	}
+	now := live.New()
+	listener := event.Tee(in.metrics.Listener(), told, now.Listener())
 	bc, err := brokerConfig(p)
 	if err != nil {
 		return nil, err
 	}
-	bc.AcceptLoss = acceptLoss
+	bc.AcceptLoss = o.acceptLoss
 	b := broker.New(bc, broker.Options{Log: log, Listener: listener})
 	if err := b.Open(ctx); err != nil {
 		return nil, err
@@ -74,14 +85,14 @@ func (a *app) open(ctx context.Context, p *plan.Plan, acceptLoss bool, log *slog
 	}
 	in.engine = engine.New(engine.Deps{
 		Broker: b, Host: in.host, Builtins: a.builtins, Listener: listener, Log: log,
-		Version: a.version, DrainTimeout: drainTimeout, Taps: taps,
+		Version: a.version, DrainTimeout: drainTimeout, Taps: in.taps,
 	})
 	in.metrics.SetStatus(in.engine.Status)
 	in.watch = reload.New(reload.Options{
 		File: p.File, Builtins: a.builtinNames(), Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
-		Log: log, Listener: listener,
+		Log: reloads, Listener: listener,
 	})
-	if err := in.openAdmin(ctx, a, now, taps); err != nil {
+	if err := in.openAdmin(ctx, a, now, in.taps); err != nil {
 		return nil, err
 	}
 	if err := in.engine.Open(ctx, p); err != nil {

@@ -149,7 +149,7 @@ func (a *app) openPatiently(ctx context.Context, p *plan.Plan, log *slog.Logger)
 		a.note("compiling the plugin to machine code; the result is kept for the next start …")
 	})
 	defer slow.Stop()
-	return a.open(ctx, p, false, log)
+	return a.open(ctx, p, opening{log: log})
 }
 
 // writeQuickstart puts the configuration and the events into dir and returns

@@ -42,7 +42,7 @@ func (a *app) runCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in, err := a.open(c.Context(), p, acceptLoss, log)
+			in, err := a.open(c.Context(), p, opening{acceptLoss: acceptLoss, log: log})
 			if err != nil {
 				return err
 			}

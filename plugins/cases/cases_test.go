@@ -114,32 +114,43 @@ func dir(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// run runs the cases of a directory and returns their reports by name, with
-// slashes and without the directory.
-func run(t *testing.T, dir string, o cases.Options) map[string]cases.Report {
+// with calls f with a runner.
+func with(t *testing.T, o cases.Options, f func(*cases.Runner)) {
 	t.Helper()
 	o.Host = host.New(host.Options{CacheDir: filepath.Join(scratch, "cache")})
 	o.Builtins = builtin.Modules()
 	if err := o.Host.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	files, err := cases.Find(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := cases.New(o)
-	reports, err := r.Run(t.Context(), files)
-	if err := errors.Join(err, r.Close(context.Background()), o.Host.Close(context.Background())); err != nil {
+	f(r)
+	if err := errors.Join(r.Close(context.Background()), o.Host.Close(context.Background())); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// run runs the cases of a directory and returns their reports by name, with
+// slashes and without the directory.
+func run(t *testing.T, dir string, o cases.Options) map[string]cases.Report {
+	t.Helper()
 	out := map[string]cases.Report{}
-	for _, one := range reports {
-		rel, err := filepath.Rel(dir, one.File)
+	with(t, o, func(r *cases.Runner) {
+		files, err := cases.Find(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[strings.TrimSuffix(filepath.ToSlash(rel), ".ndjson")] = one
-	}
+		reports, err := r.Run(t.Context(), files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range reports {
+			rel, err := filepath.Rel(dir, one.File)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[strings.TrimSuffix(filepath.ToSlash(rel), ".ndjson")] = one
+		}
+	})
 	return out
 }
 

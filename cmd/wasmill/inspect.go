@@ -191,7 +191,7 @@ func (a *app) printInspection(in inspection) error {
 		"size", size(in.Size),
 		"ABI", in.ABI,
 		"grants needed", grants,
-		"starts with", size(in.Memory)+" of memory",
+		"memory", memoryLine(in.Description),
 		"contents", fmt.Sprintf("%d functions, the largest %s (%s); %d table entries, %s of data",
 			in.Functions, clean(functionName(in.Largest)), size(in.Largest.Size), in.Elements, size(in.Data)),
 		"running", running,
@@ -205,15 +205,38 @@ func (a *app) printInspection(in inspection) error {
 	for _, part := range []struct {
 		title string
 		list  []host.ExternFunc
-	}{{"imports", in.Imports}, {"exports", in.Exports}} {
-		a.printf("\n%s\n", part.title)
-		pairs := []string{}
-		for _, f := range part.list {
-			pairs = append(pairs, "  "+clean(f.Name), f.Type)
+	}{{"imports", in.Imports}, {"exports", in.Exports}, {"exports of the plugin ABI that it does not have", in.Missing}} {
+		if len(part.list) == 0 {
+			continue
 		}
-		if err := a.fields(pairs...); err != nil {
+		a.printf("\n%s\n", part.title)
+		rows := make([][]string, len(part.list))
+		for i, f := range part.list {
+			note := f.Note
+			if f.Grant != "" {
+				note = "needs the grant " + f.Grant
+			}
+			rows[i] = []string{"  " + clean(f.Name), f.Type, note}
+		}
+		if err := a.rows(rows); err != nil {
 			return err
 		}
 	}
-	return nil
+	a.printf("\ncaps of the sandbox\n")
+	rows := make([][]string, len(in.Caps))
+	for i, c := range in.Caps {
+		used, most := count(c.Used), count(c.Most)
+		if c.Unit == "bytes" {
+			used, most = size(c.Used), size(c.Most)
+		}
+		rows[i] = []string{"  " + c.Name, used, "of " + most}
+	}
+	return a.rows(rows)
+}
+
+func memoryLine(d host.Description) string {
+	if d.Most == 0 {
+		return "starts with " + size(d.Memory) + ", grows up to the plugin's limit"
+	}
+	return "starts with " + size(d.Memory) + ", grows up to " + size(d.Most) + " or the plugin's limit"
 }

@@ -60,12 +60,17 @@ func (a *app) table(header []string, rows [][]string) error {
 		}
 		fmt.Fprintln(w)
 	}
-	write(header)
+	if len(header) > 0 {
+		write(header)
+	}
 	for _, r := range rows {
 		write(r)
 	}
 	return w.Flush()
 }
+
+// rows prints rows as table does, without a header.
+func (a *app) rows(rows [][]string) error { return a.table(nil, rows) }
 
 // fields prints names and values, one pair a line. Empty values are left out.
 func (a *app) fields(pairs ...string) error {

@@ -46,6 +46,9 @@ type Caps struct {
 	MemoryPages  int // 32,767 of 64 KiB, the minimum of a memory: the ABI ends below 2 GiB; the plugin's own limit is stricter
 }
 
+// DefaultCaps returns what stands for the zero values.
+func DefaultCaps() Caps { return Caps{}.withDefaults() }
+
 func (c Caps) withDefaults() Caps {
 	for _, d := range []struct {
 		v         *int

@@ -89,8 +89,8 @@ reloads: ## Reload a plugin RELOADS (500) times under load; prints what was lost
 	WASMILL_RELOADS=$(or $(RELOADS),500) $(GO) test -count=1 -timeout 60m -v -run '^TestReloadUnderLoad$$' ./runtime/engine
 
 .PHONY: torture
-torture: ## Break the real process in every way for TORTURE_TIME (5m); prints a table (TORTURE_SEED=N: again)
-	TORTURE_TIME=$(or $(TORTURE_TIME),5m) TORTURE_SEED=$(TORTURE_SEED) $(GO) test -count=1 -timeout 0 -v -run '^TestTorture$$' ./runtime/internal/torture
+torture: ## Break the real process in every way for TORTURE_TIME (5m); prints a table (TORTURE_SEED=N: again; TORTURE_WORLDS=cluster,disk: some)
+	TORTURE_TIME=$(or $(TORTURE_TIME),5m) TORTURE_SEED=$(TORTURE_SEED) TORTURE_WORLDS=$(TORTURE_WORLDS) $(GO) test -count=1 -timeout 0 -v -run '^TestTorture$$' ./runtime/internal/torture
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each

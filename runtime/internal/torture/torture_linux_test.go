@@ -10,8 +10,9 @@
 // is lost, repeated or out of order belongs to one fault.
 //
 // TORTURE_TIME is for how long it goes on (without it, once through a few
-// faults); every fault strikes at least once. TORTURE_SEED repeats the choices of
-// a run, though not the timing of the machine.
+// faults); every fault strikes at least once. TORTURE_WORLDS names the worlds
+// (plain,disk,disk-fsync,power-os,external,cluster) when it should not be all.
+// TORTURE_SEED repeats the choices of a run, though not the timing of the machine.
 package torture
 
 import (
@@ -20,7 +21,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,7 +84,7 @@ func TestTorture(t *testing.T) {
 	}
 	late := func() bool { return time.Since(began) > limit }
 	for round := 0; round == 0 || !late(); round++ {
-		for _, k := range kinds() {
+		for _, k := range chosen(t, os.Getenv("TORTURE_WORLDS")) {
 			if round == 0 {
 				r.visit(k, len(k.faults), never)
 			} else if !late() {
@@ -92,6 +95,24 @@ func TestTorture(t *testing.T) {
 }
 
 func never() bool { return false }
+
+// chosen are the kinds of worlds that are named, separated by commas; "" = all.
+func chosen(t *testing.T, names string) []*kind {
+	t.Helper()
+	all := kinds()
+	if names == "" {
+		return all
+	}
+	var some []*kind
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(k *kind) bool { return k.name == name })
+		if i < 0 {
+			t.Fatalf("TORTURE_WORLDS=%s: there is no world %q", names, name)
+		}
+		some = append(some, all[i])
+	}
+	return some
+}
 
 // run is one run of the harness.
 type run struct {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,4 +137,58 @@ func TestCluster(t *testing.T) {
 	got := r.payloads(t, "out")
 	t.Logf("%d stored twice", len(got)-n)
 	sameOrder(t, firsts(got), numbers(n))
+}
+
+// A cluster of which only a minority is up has no leader. A start waits for the
+// others, and says so.
+func TestOpenWaitsForTheLeaderOfACluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three servers")
+	}
+	rigs := newCluster(t)
+	eventually(t, "the cluster has a leader", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := rigs[0].js.AccountInfo(ctx)
+		return err == nil
+	})
+	for _, r := range rigs {
+		r.stop()
+	}
+	rigs[0].start(t) // it knows the others, and hears nothing of them
+	said := make(chan string, 100)
+	b := New(Config{URL: rigs[0].srv.ClientURL()}, Options{Log: slog.New(slog.NewTextHandler(lines(said), nil))})
+	t.Cleanup(func() { _ = b.Close() })
+	opened := make(chan error, 1)
+	go func() { opened <- b.Open(t.Context()) }()
+	for waits := false; !waits; {
+		select {
+		case line := <-said:
+			waits = strings.Contains(line, "no JetStream leader")
+		case err := <-opened:
+			t.Fatalf("open without a leader: %v", err)
+		case <-time.After(time.Minute):
+			t.Fatal("it does not say that it waits")
+		}
+	}
+	rigs[1].start(t)
+	select {
+	case err := <-opened:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("still waiting a minute after the majority was back")
+	}
+}
+
+// lines takes a log line by line.
+type lines chan string
+
+func (c lines) Write(line []byte) (int, error) {
+	select {
+	case c <- string(line):
+	default: // nobody reads any more
+	}
+	return len(line), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -76,7 +77,7 @@ func (b *Broker) connectError(err error) error {
 func (b *Broker) checkServer(ctx context.Context) error {
 	urls := redactURLs(b.cfg.URL)
 	version := b.nc.ConnectedServerVersion()
-	info, err := b.js.AccountInfo(ctx)
+	info, err := b.accountInfo(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return envErrorf(err, "NATS server %s has JetStream off for this account; turn it on (jetstream {} in its configuration)", urls)
@@ -91,6 +92,45 @@ func (b *Broker) checkServer(ctx context.Context) error {
 	}
 	return nil
 }
+
+// accountInfo asks for what the account may do. A cluster answers as soon as it has
+// a leader, which is waited for: servers that are started together need a moment,
+// and one whose majority is down comes back some time.
+func (b *Broker) accountInfo(ctx context.Context) (*jetstream.AccountInfo, error) {
+	for said := false; ; {
+		once, cancel := context.WithTimeout(ctx, 2*time.Second)
+		info, err := b.js.AccountInfo(once)
+		cancel()
+		if err == nil || ctx.Err() != nil || !b.leaderless(err) {
+			return info, err
+		}
+		if !said {
+			said = true
+			b.log.Warn("the NATS cluster has no JetStream leader, without which nothing can be stored: waiting for one (it needs more than half of its servers)",
+				"cluster", b.nc.ConnectedClusterName(), "url", redactURLs(b.cfg.URL))
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// leaderless reports whether JetStream did not answer because a cluster has no
+// leader. It says so itself only after a while.
+func (b *Broker) leaderless(err error) bool {
+	var api *jetstream.APIError
+	switch {
+	case b.nc.ConnectedClusterName() == "":
+		return false
+	case errors.As(err, &api):
+		return api.ErrorCode == clusterNotAvailable
+	case errors.Is(b.nc.LastError(), nats.ErrPermissionViolation):
+		return false
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+const clusterNotAvailable = 10008
 
 // redactURLs drops credentials from a comma-separated list of URLs.
 func redactURLs(list string) string {

@@ -332,6 +332,13 @@ func (g *ingest) tickLocked(s *Sink, now time.Time) {
 			g.err = fmt.Sprintf("the server has not answered for %s", waited.Round(time.Millisecond))
 		}
 		g.restartLocked()
+	case g.batch.failedAt == 0 && waited > s.timing.ask && g.confirmed == g.sent:
+		g.endLocked(false) // all is stored, only that the batch is committed was not heard
+	case g.batch.failedAt == 0 && waited > s.timing.ask && now.After(g.retryAt):
+		// A stream that has got another leader says that it knows of no such batch,
+		// or how much it has of it; one that is slow says nothing.
+		g.retryAt = now.Add(s.timing.ask)
+		g.sendEnd(s)
 	case g.batch.failedAt > 0 && now.After(g.retryAt):
 		g.backoff = min(max(2*g.backoff, minBackoff), maxBackoff)
 		g.retryAt = now.Add(g.backoff)

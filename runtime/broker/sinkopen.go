@@ -30,6 +30,7 @@ type SinkConfig struct {
 // sinkTiming holds intervals that tests shorten.
 type sinkTiming struct {
 	tick   time.Duration // how soon an output that nobody flushed goes out, at the latest twice that
+	ask    time.Duration // silence of the server after which it is asked for the batch
 	answer time.Duration // silence of the server after which everything unconfirmed is sent again
 	limits time.Duration // how long what a topic takes is believed when it refuses an output
 }
@@ -46,6 +47,9 @@ func (c SinkConfig) withDefaults() SinkConfig {
 	}
 	if c.timing.answer == 0 {
 		c.timing.answer = 10 * time.Second
+	}
+	if c.timing.ask == 0 {
+		c.timing.ask = 2 * time.Second
 	}
 	if c.timing.limits == 0 {
 		c.timing.limits = 5 * time.Second

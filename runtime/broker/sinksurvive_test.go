@@ -139,22 +139,27 @@ func TestSinkSurvives(t *testing.T) {
 		awaitConfirmed(t, s, p, 0, 2*n)
 		sameOrder(t, firsts(r.payloads(t, "out")), numbers(2*n))
 	})
-	t.Run("answers that never come", func(t *testing.T) {
-		r := newRig(t, nil)
-		r.stream(t, "out", nil)
-		p := make(progress, 1)
-		s := r.sink(t, SinkConfig{Topics: []string{"out"}, timing: sinkTiming{tick: 5 * time.Millisecond, answer: 30 * time.Millisecond}}, p.moved)
-		deaf := &deafSub{wireSub: s, deaf: 3}
-		hookSub(s.wire, deaf)
-		for i := range 100 {
-			add(t, s, 0, output("out.a", fmt.Sprint(i)))
-		}
-		if err := s.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		awaitConfirmed(t, s, p, 0, 100)
-		sameOrder(t, firsts(r.payloads(t, "out")), numbers(100))
-	})
+	for name, timing := range map[string]sinkTiming{
+		"answers that never come":                        {tick: 5 * time.Millisecond, ask: time.Hour, answer: 30 * time.Millisecond},
+		"answers that are lost, after which it is asked": {tick: 5 * time.Millisecond, ask: 30 * time.Millisecond, answer: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.stream(t, "out", nil)
+			p := make(progress, 1)
+			s := r.sink(t, SinkConfig{Topics: []string{"out"}, timing: timing}, p.moved)
+			deaf := &deafSub{wireSub: s, deaf: 3}
+			hookSub(s.wire, deaf)
+			for i := range 100 {
+				add(t, s, 0, output("out.a", fmt.Sprint(i)))
+			}
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			awaitConfirmed(t, s, p, 0, 100)
+			sameOrder(t, firsts(r.payloads(t, "out")), numbers(100))
+		})
+	}
 	t.Run("a topic whose storage is exhausted", func(t *testing.T) {
 		r := newRig(t, func(o *server.Options) { o.JetStreamMaxStore = 1 << 20 })
 		r.stream(t, "out", nil)

@@ -63,7 +63,7 @@ func (c SourceConfig) withDefaults() SourceConfig {
 		}
 	}
 	def(&c.timing.expires, time.Minute)
-	def(&c.timing.heartbeat, 5*time.Second)
+	def(&c.timing.heartbeat, 2*time.Second)
 	def(&c.timing.api, 5*time.Second)
 	def(&c.timing.retry, 250*time.Millisecond)
 	return c

@@ -89,8 +89,19 @@ func (l *serverLogger) Warnf(format string, v ...any) {
 		return
 	case strings.Contains(line, "limits exceeded for account"), strings.Contains(line, "account limits exceeded"):
 		return // what the guard does; it has said why
+	case aboutIndex(line):
+		l.log.Debug("nats server", "message", line)
+		return
 	}
 	l.log.Warn("nats server", "message", line)
+}
+
+// aboutIndex says that a line is about index.db of a stream or the like, which is
+// older than the messages after every crash. It is made anew from them; whether
+// they are all there the ledger knows.
+func aboutIndex(line string) bool {
+	return strings.Contains(line, "] Stream state ") || strings.Contains(line, "tate from index errored") ||
+		strings.Contains(line, "tate is outdated; attempting to recover")
 }
 
 func (l *serverLogger) client(line string) {

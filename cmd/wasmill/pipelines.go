@@ -19,7 +19,7 @@ func (a *app) pipelinesCmd() *cobra.Command {
 		a.pipelinesListCmd(), a.named(pipelineNames, a.pipelinesShowCmd()),
 		a.named(pipelineNames, a.pipelineVerb("pause", "Stop a pipeline from fetching; what it holds is finished",
 			"Stop a pipeline from fetching; what it holds is finished. It stays paused until\n"+
-				"it is resumed or Wasmill starts again.", "paused", (*admin.Client).Pause)),
+				"it is resumed, also when Wasmill starts again.", "paused", (*admin.Client).Pause)),
 		a.named(pipelineNames, a.pipelineVerb("resume", "Let a paused, halted or quarantined pipeline go on", "", "resumed", (*admin.Client).Resume)),
 		a.named(pipelineNames, a.pipelinesResetCmd()),
 	)

@@ -36,7 +36,7 @@ func (a *app) pluginsListCmd() *cobra.Command {
 
 func (a *app) pluginsHistoryCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "history NAME", Short: "Show every generation of a plugin since the start, newest first", Args: exactly("NAME"),
+		Use: "history NAME", Short: "Show the last 20 generations of a plugin, newest first", Args: exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.client()
 			if err != nil {

@@ -138,6 +138,7 @@ func (e *Engine) prepareChange(ctx context.Context, c *change) error {
 		}
 		beside[specs[i].Name] = m
 		if i < len(c.fresh) {
+			e.recall(ctx, c.fresh[i], c.next)
 			c.fresh[i].install(m, nil, originConfig, "")
 		} else {
 			c.reload[i-len(c.fresh)] = e.onProbation(c.reload[i-len(c.fresh)].plugin, m, originConfig)

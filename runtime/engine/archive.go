@@ -82,6 +82,12 @@ func (a *archive) load(digest string) ([]byte, error) {
 	return b, nil
 }
 
+// has says whether there is a copy with that digest.
+func (a *archive) has(digest string) bool {
+	_, err := os.Stat(a.path(digest))
+	return err == nil
+}
+
 // prune removes copies that were needed before and are not now.
 func (a *archive) prune(before, now []string) {
 	for _, d := range before {

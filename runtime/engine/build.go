@@ -129,6 +129,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 		lease: func(ctx context.Context) (lease, error) {
 			return e.data.AcquireLease(ctx, spec.Name)
 		},
+		paused: func(ctx context.Context) (bool, error) { return e.isPaused(ctx, spec.Name) },
 		report: func(state string, err error) {
 			e.deps.Listener.PipelineState(spec.Name, state, err)
 			e.logState(spec.Name, state, err)

@@ -77,6 +77,7 @@ type Engine struct {
 	topics    topicStore
 	data      dataPath
 	messages  messageStore
+	records   recordStore
 	loader    loader
 	newRunner func(pipeline.Config, pipeline.Deps) (runner, error)
 
@@ -104,7 +105,7 @@ type Engine struct {
 func New(d Deps) *Engine {
 	e := &Engine{
 		deps: d, log: d.Log,
-		topics: d.Broker, data: brokerPath{d.Broker}, messages: d.Broker, loader: hostLoader{d.Host},
+		topics: d.Broker, data: brokerPath{d.Broker}, messages: d.Broker, records: d.Broker, loader: hostLoader{d.Host},
 		newRunner: func(cfg pipeline.Config, deps pipeline.Deps) (runner, error) {
 			p, err := pipeline.New(cfg, deps)
 			if err != nil {
@@ -157,6 +158,7 @@ func (e *Engine) Open(ctx context.Context, p *plan.Plan) error {
 	for i, spec := range p.Plugins {
 		if modules[i] != nil {
 			plugins[spec.Name] = newPlugin(spec)
+			e.recall(ctx, plugins[spec.Name], p)
 			plugins[spec.Name].install(modules[i], nil, originStart, "")
 		}
 	}
@@ -220,7 +222,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 	e.pool.drop(func(place, *instance) bool { return true })
 	for _, p := range e.pluginList() {
-		p.retire()
+		if p.retire() {
+			p.changed() // its trial ends here, with what was rescued
+		}
 	}
 	e.crew.wait()
 	if e.archive != nil {
@@ -246,7 +250,10 @@ func (e *Engine) lock(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) unlock() { <-e.ops }
+func (e *Engine) unlock() {
+	e.saveHistories()
+	<-e.ops
+}
 
 func (e *Engine) plan() *plan.Plan {
 	e.mu.RLock()

@@ -148,20 +148,22 @@ func TestFailureStaysWithItsPipeline(t *testing.T) {
 	}
 }
 
+// history lists a plugin's generations, newest first.
+func history(w *world, name string) string {
+	var lines []string
+	for _, p := range w.engine.Plugins(context.Background()) {
+		if p.Name != name {
+			continue
+		}
+		for _, g := range p.History {
+			lines = append(lines, fmt.Sprintf("%d %s %s", g.Number, g.Origin, g.State))
+		}
+	}
+	return strings.Join(lines, ", ")
+}
+
 func TestReloadPlugin(t *testing.T) {
 	t.Parallel()
-	history := func(w *world, name string) string {
-		var lines []string
-		for _, p := range w.engine.Plugins(context.Background()) {
-			if p.Name != name {
-				continue
-			}
-			for _, g := range p.History {
-				lines = append(lines, fmt.Sprintf("%d %s %s", g.Number, g.Origin, g.State))
-			}
-		}
-		return strings.Join(lines, ", ")
-	}
 	reloads := func(w *world) string {
 		return look(w, func() string { return strings.Join(w.reloads, ", ") })
 	}
@@ -440,7 +442,7 @@ func TestRollbackPassesVersionsThatFaultedOnTrial(t *testing.T) {
 			}
 			p.install(m, tr, originFile, "")
 		}
-		g, ok := p.previous()
+		g, ok := p.previous(func(*generation) bool { return true })
 		if want := map[bool]int{false: 1, true: 2}[proven]; !ok || g.Number != want {
 			t.Errorf("proven %v: back to generation %d (%v), want %d", proven, g.Number, ok, want)
 		}

@@ -35,6 +35,8 @@ type generation struct {
 	status.Generation
 	spec   plan.Plugin  // what it was loaded for; the way back to it
 	record *trialRecord // of its trial; nil when it had none
+
+	recalled bool // from before this process
 }
 
 // describe is what there is to say of the generation. now is the trial of the
@@ -66,6 +68,7 @@ type plugin struct {
 		trial   *trial        // of current; nil once it is settled
 		history []*generation // newest first
 		numbers int           // of generations so far
+		dirty   bool          // the history has changed since it was stored
 		barred  string        // digest that was rolled back: its file is not loaded again as it is
 	}
 }
@@ -128,12 +131,20 @@ type replaced struct {
 	spec       plan.Plugin
 }
 
+// changed says that the history is to be stored again.
+func (p *plugin) changed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.dirty = true
+}
+
 // restore undoes an install that the pipelines did not take: the generation
 // that was tried is marked as refused. The reference to its module passes back
 // to the caller.
 func (p *plugin) restore(old replaced, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mu.dirty = true
 	p.mu.current.State, p.mu.current.Reason = stateRefused, reason
 	p.mu.current, p.mu.module, p.mu.trial = old.generation, old.module, old.trial
 	p.mu.current.State = stateActive
@@ -145,7 +156,7 @@ func (p *plugin) refuse(digest string, size int, spec plan.Plugin, origin string
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if h := p.mu.history; len(h) > 0 && h[0].State == stateRefused && h[0].Digest == digest && h[0].Reason == err.Error() {
-		h[0].Loaded = time.Now()
+		h[0].Loaded, p.mu.dirty = time.Now(), true
 		return
 	}
 	p.recordLocked(digest, size, spec, origin, stateRefused, err.Error())
@@ -153,6 +164,7 @@ func (p *plugin) refuse(digest string, size int, spec plan.Plugin, origin string
 
 func (p *plugin) recordLocked(digest string, size int, spec plan.Plugin, origin, state, reason string) *generation {
 	p.mu.numbers++
+	p.mu.dirty = true
 	g := &generation{spec: spec}
 	g.Generation = status.Generation{
 		Number: p.mu.numbers, Digest: digest, Size: size, Loaded: time.Now(),
@@ -172,14 +184,15 @@ func (p *plugin) recordLocked(digest string, size int, spec plan.Plugin, origin,
 func (p *plugin) retract(g *generation, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mu.dirty = true
 	g.State, g.Reason = stateRolledBack, reason
 	p.mu.barred = g.Digest
 }
 
 // previous returns the generation to go back to: the newest retired one that
-// is not the same version as the current, was not rolled back later, and did not
-// fault while it was on trial.
-func (p *plugin) previous() (generation, bool) {
+// is not the same version as the current, was not rolled back later, did not fault
+// while it was on trial, and is reachable.
+func (p *plugin) previous(reachable func(*generation) bool) (generation, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	passed := []*generation{p.mu.current} // versions not to go back to
@@ -187,7 +200,7 @@ func (p *plugin) previous() (generation, bool) {
 		faulted := g.State == stateRetired && g.record.faulted()
 		switch {
 		case faulted, slices.ContainsFunc(passed, g.sameAs):
-		case g.State == stateRetired:
+		case g.State == stateRetired && reachable(g):
 			return *g, true
 		}
 		if faulted || g.State == stateRolledBack {
@@ -201,8 +214,9 @@ func (g *generation) sameAs(o *generation) bool {
 	return g.Digest == o.Digest && !needsGeneration(g.spec, o.spec)
 }
 
-// retire lets go of everything the plugin holds.
-func (p *plugin) retire() {
+// retire lets go of everything the plugin holds, and returns whether it was on
+// trial.
+func (p *plugin) retire() (onTrial bool) {
 	p.mu.Lock()
 	t, m := p.mu.trial, p.mu.module
 	p.mu.trial = nil
@@ -213,19 +227,7 @@ func (p *plugin) retire() {
 	if m != nil {
 		m.release()
 	}
-}
-
-// digests lists every version in the history.
-func (p *plugin) digests() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []string
-	for _, g := range p.mu.history {
-		if !slices.Contains(out, g.Digest) {
-			out = append(out, g.Digest)
-		}
-	}
-	return out
+	return t != nil
 }
 
 // needsGeneration says whether b asks for more than other limits in flight

@@ -9,24 +9,31 @@ import (
 )
 
 // Pause lets a pipeline finish what is in flight and fetch nothing more until
-// Resume, also over restarts. ErrNotFound: there is no such pipeline.
-func (e *Engine) Pause(_ context.Context, name string) error {
+// Resume, also when this process or another one starts it again. ErrNotFound:
+// there is no such pipeline.
+func (e *Engine) Pause(ctx context.Context, name string) error {
 	s, err := e.supervisor(name)
 	if err != nil {
 		return err
 	}
 	s.pause()
+	if err := e.savePause(ctx, name, true); err != nil {
+		return fmt.Errorf("pipeline %q is paused, but a restart would let it go on: %w", name, err)
+	}
 	return nil
 }
 
 // Resume undoes Pause, and starts a pipeline that is halted, quarantined or
 // waits for its next attempt at once. ErrNotFound: there is no such pipeline.
-func (e *Engine) Resume(_ context.Context, name string) error {
+func (e *Engine) Resume(ctx context.Context, name string) error {
 	s, err := e.supervisor(name)
 	if err != nil {
 		return err
 	}
 	s.resume()
+	if err := e.savePause(ctx, name, false); err != nil {
+		return fmt.Errorf("pipeline %q goes on, but a restart may pause it again: %w", name, err)
+	}
 	return nil
 }
 

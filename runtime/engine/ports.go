@@ -82,6 +82,7 @@ type runner interface {
 var (
 	_ topicStore   = (*broker.Broker)(nil)
 	_ messageStore = (*broker.Broker)(nil)
+	_ recordStore  = (*broker.Broker)(nil)
 	_ runner       = (*pipeline.Pipeline)(nil)
 )
 

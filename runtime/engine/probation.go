@@ -59,6 +59,13 @@ func (r *trialRecord) faulted() bool {
 	return r.mu.rescued > 0 && !r.mu.proven
 }
 
+// open says whether the trial has not been passed, so far or at all.
+func (r *trialRecord) open() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.mu.proven
+}
+
 func (r *trialRecord) prove() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

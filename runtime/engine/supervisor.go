@@ -61,6 +61,7 @@ type supervisor struct {
 		reported    string // to the listener
 		reason      string
 		paused      bool
+		told        bool // an operator has paused or resumed it since it was made
 		attempt     *attempt
 		past        pipeline.Stats // of the runs before the one at hand
 		restarts    int
@@ -77,6 +78,7 @@ type pipelineOps struct {
 	// releases what open acquired, after the run.
 	open   func(ctx context.Context, fence *fence, listener event.Listener, conduct *pipeline.Conduct) (r runner, finish func(), err error)
 	report func(state string, err error)
+	paused func(ctx context.Context) (bool, error) // as it was stored
 }
 
 // attempt is one run of the pipeline.
@@ -128,6 +130,7 @@ func (s *supervisor) loop(ctx context.Context) {
 	var own lease
 	defer func() { s.giveBack(own) }()
 	delay, rest := firstBackoff, firstRest
+	recalled := false // whether it is paused, since it has the lease
 	for ctx.Err() == nil {
 		var err error
 		var healthy time.Duration
@@ -137,6 +140,11 @@ func (s *supervisor) loop(ctx context.Context) {
 		}
 		if own == nil {
 			own, err = s.acquire(ctx)
+			recalled = false
+		}
+		if err == nil && !recalled {
+			err = s.recallPause(ctx)
+			recalled = err == nil
 		}
 		if err == nil {
 			healthy, err = s.run(ctx, own)
@@ -187,6 +195,21 @@ func (s *supervisor) acquire(ctx context.Context) (lease, error) {
 		return nil, err // names the pipeline
 	}
 	return own, nil
+}
+
+// recallPause takes over whether the pipeline is paused: by an operator before the
+// start, or in the process that owned it before.
+func (s *supervisor) recallPause(ctx context.Context) error {
+	paused, err := s.ops.paused(ctx)
+	if err != nil {
+		return fmt.Errorf("pipeline %q: is it paused? %w", s.name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ops.shared || !s.mu.told {
+		s.mu.paused = paused
+	}
+	return nil
 }
 
 func isLost(own lease) bool {
@@ -338,7 +361,7 @@ func (s *supervisor) setRunning() {
 // pause stops fetching, in this run and those to come, until resume.
 func (s *supervisor) pause() {
 	s.mu.Lock()
-	s.mu.paused = true
+	s.mu.paused, s.mu.told = true, true
 	if s.mu.attempt != nil {
 		s.mu.attempt.Pause()
 	}
@@ -355,7 +378,7 @@ func (s *supervisor) pause() {
 // resume undoes pause, and starts a halted, quarantined or waiting pipeline at once.
 func (s *supervisor) resume() {
 	s.mu.Lock()
-	s.mu.paused = false
+	s.mu.paused, s.mu.told = false, true
 	if s.mu.attempt != nil {
 		s.mu.attempt.Resume()
 	}

@@ -57,6 +57,7 @@ func newPlay(t *testing.T, shared bool) *play {
 	t.Helper()
 	p := &play{began: time.Now(), lost: make(chan struct{})}
 	p.supervisor = newSupervisor(plan.Pipeline{Name: "p"}, pipelineOps{
+		paused: func(context.Context) (bool, error) { return false, nil },
 		shared: shared,
 		lease: func(context.Context) (lease, error) {
 			p.guard.Lock()
@@ -216,6 +217,7 @@ func TestSupervisor(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var log []string
 			s := newSupervisor(plan.Pipeline{Name: "p"}, pipelineOps{
+				paused: func(context.Context) (bool, error) { return false, nil },
 				shared: true,
 				lease: func(ctx context.Context) (lease, error) {
 					<-ctx.Done()

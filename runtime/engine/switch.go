@@ -240,7 +240,7 @@ func (e *Engine) Rollback(ctx context.Context, name string) (status.Generation, 
 	if err != nil {
 		return status.Generation{}, err
 	}
-	target, ok := p.previous()
+	target, ok := p.previous(e.reachable)
 	if !ok {
 		return status.Generation{}, fmt.Errorf("roll back plugin %q: %w", name, ErrNoPrevious)
 	}
@@ -310,6 +310,7 @@ func (e *Engine) watch(ctx context.Context, p *plugin, t *trial) {
 	case !t.lost():
 		t.record.prove()
 		t.settle()
+		p.changed()
 	default:
 		t.old.retain()
 		if err := e.goBack(ctx, p, t.old, t.reason()); err != nil && ctx.Err() == nil {

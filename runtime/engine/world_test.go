@@ -54,6 +54,7 @@ type world struct {
 	states   map[string][]string
 	reloads  []string
 	external bool
+	records  map[string][]byte
 	broken   error // of the server
 	logged   lines
 
@@ -61,6 +62,7 @@ type world struct {
 	ensure     func(broker.TopicConfig) error
 	openSource func(pipeline string) error
 	stuck      map[string]bool // pipelines whose outputs are never confirmed
+	unrecorded error           // why records cannot be read or written
 	leases     func(ctx context.Context, pipeline string) (lease, error)
 }
 
@@ -78,8 +80,25 @@ func newWorld(t *testing.T) *world {
 		topics: map[string][]record{}, ensured: map[string]broker.TopicConfig{}, acked: map[string]uint64{},
 		live: map[string]int{}, states: map[string][]string{}, stuck: map[string]bool{}, moved: make(chan struct{}),
 	}
+	w.records = map[string][]byte{}
+	w.engine = w.newEngine()
+	t.Cleanup(func() {
+		if err := w.engine.Close(context.Background()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		for module, n := range w.live {
+			if n != 0 {
+				t.Errorf("%d of module or its instances %q left open", n, module)
+			}
+		}
+	})
+	return w
+}
+
+// newEngine returns an engine that is not open yet.
+func (w *world) newEngine() *Engine {
 	e := &Engine{
-		topics: w, data: w, messages: w, loader: w, log: slog.New(slog.NewTextHandler(&w.logged, nil)),
+		topics: w, data: w, messages: w, records: w, loader: w, log: slog.New(slog.NewTextHandler(&w.logged, nil)),
 		newRunner: func(cfg pipeline.Config, deps pipeline.Deps) (runner, error) { return pipeline.New(cfg, deps) },
 		deps: Deps{
 			Version: "test", DrainTimeout: 5 * time.Second, Probation: time.Minute,
@@ -95,18 +114,32 @@ func newWorld(t *testing.T) *world {
 		},
 	}
 	e.init()
-	w.engine = e
-	t.Cleanup(func() {
-		if err := e.Close(context.Background()); err != nil {
-			t.Errorf("close: %v", err)
-		}
-		for module, n := range w.live {
-			if n != 0 {
-				t.Errorf("%d of module or its instances %q left open", n, module)
-			}
-		}
-	})
-	return w
+	return e
+}
+
+// restart ends the process, as it were, and starts another one.
+func (w *world) restart(toml string) {
+	w.t.Helper()
+	if err := w.engine.Close(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.engine = w.newEngine()
+	w.open(toml)
+}
+
+func (w *world) Record(_ context.Context, name string) ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.records[name], w.unrecorded
+}
+
+func (w *world) SaveRecord(_ context.Context, name string, data []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unrecorded == nil {
+		w.records[name] = data
+	}
+	return w.unrecorded
 }
 
 // change does f under the lock and wakes who waits.

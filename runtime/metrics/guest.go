@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"math"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -16,7 +17,6 @@ const (
 	guestPrefix        = "wasmill_plugin_"
 	maxGuestName       = 64   // bytes, without the prefix
 	maxGuestPerPlugin  = 64   // names one plugin may define
-	maxGuestFamilies   = 512  // names of all plugins together
 	maxGuestIdentities = 4096 // names as plugins spell them, times pipelines
 )
 
@@ -35,9 +35,10 @@ type guestFamily struct {
 	histo   *prometheus.HistogramVec
 }
 
-// guests keeps the metrics that plugins define. The first definition of a name
-// decides its kind, whichever plugin makes it; both plugins share the family
-// and differ in the plugin label.
+// guests keeps the metrics that plugins define. Plugins that give a name to
+// metrics of one kind share the family and differ in the plugin label. A name
+// has one kind in the exposition: who comes later with another one gets a name
+// with its own in it, so that no plugin can take a name away from another.
 type guests struct {
 	registry *prometheus.Registry
 	refused  *prometheus.CounterVec
@@ -101,18 +102,19 @@ func (g *guests) resolve(k guestKey) guestHandle {
 }
 
 func (g *guests) familyLocked(plugin, name string, kind int) *guestFamily {
-	f := g.mu.families[name]
-	if f != nil && f.kind != kind {
-		return nil
-	}
 	names := g.mu.names[plugin]
+	f := g.mu.families[name]
+	for wanted, n := name, 1; f != nil && f.kind != kind; n++ {
+		if names[name] {
+			return nil // it has given the name to another kind itself
+		}
+		name = ownName(wanted, plugin, n)
+		f = g.mu.families[name]
+	}
 	if !names[name] && len(names) >= maxGuestPerPlugin {
 		return nil
 	}
 	if f == nil {
-		if len(g.mu.families) >= maxGuestFamilies {
-			return nil
-		}
 		if f = g.define(name, kind); f == nil {
 			return nil
 		}
@@ -124,6 +126,16 @@ func (g *guests) familyLocked(plugin, name string, kind int) *guestFamily {
 	}
 	names[name] = true
 	return f
+}
+
+// ownName is the nth name for a plugin's metric when another plugin has given
+// the one that it wanted to another kind. There is always one that is free.
+func ownName(wanted, plugin string, n int) string {
+	own := strings.ReplaceAll(plugin, "-", "_")
+	if n > 1 {
+		own += "_" + strconv.Itoa(n)
+	}
+	return guestPrefix + own + "__" + strings.TrimPrefix(wanted, guestPrefix)
 }
 
 func (g *guests) define(name string, kind int) *guestFamily {

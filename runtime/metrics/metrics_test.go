@@ -177,11 +177,33 @@ func TestGuestMetrics(t *testing.T) {
 	})
 	t.Run("a name keeps its kind", func(t *testing.T) {
 		got := record(t, func(l event.Listener) {
-			l.Metric("a", "q", "depth", abi.MetricGauge, 2)
+			l.Metric("a", "p", "depth", abi.MetricGauge, 2)
 			l.Metric("a", "p", "depth", abi.MetricHistogram, 2)
 		})
 		has(t, got, refused+"1")
+		has(t, got, `wasmill_plugin_depth{pipeline="a",plugin="p"} 2`)
+	})
+	t.Run("no plugin takes a name away from another", func(t *testing.T) {
+		got := record(t, func(l event.Listener) {
+			for _, name := range []string{"depth", "p_x__depth", "p_x_2__depth"} {
+				l.Metric("a", "q", name, abi.MetricGauge, 2)
+			}
+			for i := range 60 { // all that q may define
+				l.Metric("a", "q", fmt.Sprintf("n%d", i), abi.MetricGauge, 1)
+			}
+			for range 2 {
+				l.Metric("a", "p-x", "depth", abi.MetricHistogram, 3)
+			}
+			for i := range 60 {
+				l.Metric("a", "p-x", fmt.Sprintf("n%d", i), abi.MetricHistogram, 1)
+			}
+		})
 		has(t, got, `wasmill_plugin_depth{pipeline="a",plugin="q"} 2`)
+		has(t, got, `wasmill_plugin_p_x_3__depth_sum{pipeline="a",plugin="p-x"} 6`)
+		has(t, got, `wasmill_plugin_p_x__n59_sum{pipeline="a",plugin="p-x"} 1`)
+		if strings.Contains(got, "metrics_refused_total{") {
+			t.Error("some were refused")
+		}
 	})
 	t.Run("what would break the exposition is refused", func(t *testing.T) {
 		bad := 0

@@ -76,6 +76,10 @@ check: ## What CI runs
 bench: build ## Measure throughput and latency beside the native loop
 	$(BIN) bench
 
+.PHONY: sandbox
+sandbox: ## Compare pipelines and loops in the sandbox with plain wazero; prints a table
+	$(GO) test ./host -run '^$$' -bench '^BenchmarkSandbox$$' -benchtime 1x -timeout 30m
+
 .PHONY: kills
 kills: ## Kill the real process KILLS (20) times under load; prints lost, out of order, repeated
 	WASMILL_KILLS=$(or $(KILLS),20) $(GO) test -count=1 -timeout 30m -v -run 'TestKilledUnderLoad' ./cmd/wasmill

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/wasmill/wasmill/host/inspect"
 	wt "github.com/wasmill/wasmill/host/wasmtest"
+	"github.com/wasmill/wasmill/plugins/builtin"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -20,6 +20,34 @@ import (
 // the host runs them ("rewritten"), and with what wazero itself has to end a call
 // ("closeOnDone").
 func BenchmarkChecks(b *testing.B) {
+	for _, bc := range []struct {
+		name, module, config string
+	}{{"pass", "pass", ""}, {"json", "threshold", `{"pointer":"/mag","min":4.5}`}} {
+		b.Run(bc.name, func(b *testing.B) {
+			for _, mode := range benchModes {
+				g := benchGuest(b, builtinModule(b, bc.module), bc.config, mode)
+				b.Run(mode, func(b *testing.B) { benchCalls(b, g, 0) })
+			}
+		})
+	}
+	for _, bc := range benchLoops() {
+		b.Run(bc.name, func(b *testing.B) {
+			for _, mode := range benchModes {
+				g := benchGuest(b, bc.module, "", mode)
+				b.Run(mode, func(b *testing.B) { benchCalls(b, g, bc.ops) })
+			}
+		})
+	}
+}
+
+// benchLoop is a guest that does something ops times for one event.
+type benchLoop struct {
+	name   string
+	module []byte
+	ops    int
+}
+
+func benchLoops() []benchLoop {
 	const iterations = 1 << 20
 	loop := func(body ...[]byte) []byte { // local 2 counts down
 		return wt.Cat(wt.I32Const(iterations), wt.LocalSet(2),
@@ -32,43 +60,29 @@ func BenchmarkChecks(b *testing.B) {
 	}
 	address := wt.Cat(wt.LocalGet(2), wt.I32Const(0x7fff), wt.Op(wt.OpI32And))
 	next := func(op byte) []byte { return wt.Cat(wt.Op(op), wt.LocalSet(3)) }
-	for _, bc := range []struct {
-		name   string
-		module []byte
-		config string
-		ops    int // 0 = events
-	}{
-		{name: "pass", module: builtinModule(b, "pass")},
-		{name: "json", module: builtinModule(b, "threshold"), config: `{"pointer":"/mag","min":4.5}`},
-		{"loop/empty", guest(func(*wt.Module) []byte { return loop() }), "", iterations},
-		{"loop/sum", guest(func(*wt.Module) []byte { return loop(wt.LocalGet(3), wt.LocalGet(2), next(wt.OpI32Add)) }), "", iterations},
+	return []benchLoop{
+		{"loop/empty", guest(func(*wt.Module) []byte { return loop() }), iterations},
+		{"loop/sum", guest(func(*wt.Module) []byte { return loop(wt.LocalGet(3), wt.LocalGet(2), next(wt.OpI32Add)) }), iterations},
 		{"loop/bytes", guest(func(*wt.Module) []byte {
 			return loop(wt.LocalGet(3), address, wt.Mem(wt.OpI32Load8U, 0), next(wt.OpI32Add))
-		}), "", iterations},
+		}), iterations},
 		{"loop/hash", guest(func(*wt.Module) []byte {
 			return loop(wt.LocalGet(3), address, wt.Mem(wt.OpI32Load8U, 0), wt.Op(wt.OpI32Xor), wt.I32Const(16777619), next(wt.OpI32Mul))
-		}), "", iterations},
-		{"loop/store", guest(func(*wt.Module) []byte { return loop(address, wt.LocalGet(2), wt.Mem(wt.OpI32Store8, 0)) }), "", iterations},
+		}), iterations},
+		{"loop/store", guest(func(*wt.Module) []byte { return loop(address, wt.LocalGet(2), wt.Mem(wt.OpI32Store8, 0)) }), iterations},
 		{"loop/calls", guest(func(w *wt.Module) []byte {
 			return loop(wt.LocalGet(2), wt.Call(w.Func(wt.I32, wt.I32, wt.LocalGet(0), wt.I32Const(3), wt.Op(wt.OpI32Mul))), wt.LocalSet(3))
-		}), "", iterations},
+		}), iterations},
 		{"loop/short", guest(func(w *wt.Module) []byte { // calls a loop of 8
 			inner := w.Func(wt.I32, "", wt.Loop(wt.NoResult, wt.LocalGet(0), wt.I32Const(1), wt.Op(wt.OpI32Sub), wt.LocalTee(0), wt.BrIf(0)))
 			return loop(wt.I32Const(8), wt.Call(inner))
-		}), "", iterations},
+		}), iterations},
 		{"recursion/fib", guest(func(w *wt.Module) []byte {
 			fib := w.NextFunc()
 			w.Func(wt.I32, wt.I32, wt.LocalGet(0), wt.I32Const(2), wt.Op(wt.OpI32LtS), wt.IfElse(wt.I32, wt.LocalGet(0), wt.Cat(
 				wt.LocalGet(0), wt.I32Const(1), wt.Op(wt.OpI32Sub), wt.Call(fib), wt.LocalGet(0), wt.I32Const(2), wt.Op(wt.OpI32Sub), wt.Call(fib), wt.Op(wt.OpI32Add))))
 			return wt.Cat(wt.I32Const(24), wt.Call(fib), wt.Drop())
-		}), "", 150049},
-	} {
-		b.Run(bc.name, func(b *testing.B) {
-			for _, mode := range []string{"plain", "rewritten", "closeOnDone"} {
-				g := benchGuest(b, bc.module, bc.config, mode)
-				b.Run(mode, func(b *testing.B) { benchCalls(b, g, bc.ops) })
-			}
-		})
+		}), 150049},
 	}
 }
 
@@ -108,7 +122,7 @@ func jsonEvents(n int) []abi.Event {
 
 func builtinModule(b *testing.B, name string) []byte {
 	b.Helper()
-	binary, err := os.ReadFile("../plugins/builtin/modules/" + name + ".wasm")
+	binary, err := builtin.Module(name)
 	if err != nil {
 		b.Fatal(err)
 	}

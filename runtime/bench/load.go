@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
+
+// outputsWithin is how long the last outputs may take on a machine that is busy.
+const outputsWithin = time.Minute
 
 // keys over which the offered events are spread.
 const keys = 8
@@ -33,9 +37,9 @@ type observer struct {
 	warm      int // events below this number are not measured
 }
 
-func (o *observer) receive(m *nats.Msg) {
+func (o *observer) receive(data []byte) {
 	now := time.Now()
-	sent, n, err := unstamp(m.Data)
+	sent, n, err := unstamp(data)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {
@@ -61,9 +65,10 @@ func (o *observer) receive(m *nats.Msg) {
 	}
 }
 
-// offer publishes events at a steady rate for d and observes their outputs. The
-// first half second is not measured. during runs meanwhile; it may be nil.
-func offer(ctx context.Context, url string, rate int, d time.Duration, during func(context.Context) error) (*observer, int, error) {
+// offer publishes events at a steady rate for d and observes their outputs: when
+// they are sent, or when a reader of their topic gets them. The first half second
+// is not measured. during runs meanwhile; it may be nil.
+func offer(ctx context.Context, url string, rate int, d time.Duration, stored bool, during func(context.Context) error) (*observer, int, error) {
 	in, err := nats.Connect(url)
 	if err != nil {
 		return nil, 0, fmt.Errorf("connect to %s: %w", url, err)
@@ -80,7 +85,13 @@ func offer(ctx context.Context, url string, rate int, d time.Duration, during fu
 	for i := range o.next {
 		o.next[i] = -1
 	}
-	if _, err := out.Subscribe("out.>", o.receive); err != nil {
+	if stored {
+		stop, err := o.read(ctx, out)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer stop()
+	} else if _, err := out.Subscribe("out.>", func(m *nats.Msg) { o.receive(m.Data) }); err != nil {
 		return nil, 0, fmt.Errorf("subscribe to the outputs: %w", err)
 	}
 	if err := out.Flush(); err != nil {
@@ -101,7 +112,7 @@ func offer(ctx context.Context, url string, rate int, d time.Duration, during fu
 	}
 	select {
 	case <-o.all:
-	case <-time.After(10 * time.Second):
+	case <-time.After(outputsWithin):
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()
 	}
@@ -112,6 +123,27 @@ func offer(ctx context.Context, url string, rate int, d time.Duration, during fu
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o, total, o.bad
+}
+
+// read observes what comes into the topic of the outputs from now on.
+func (o *observer) read(ctx context.Context, nc *nats.Conn) (stop func(), err error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := js.OrderedConsumer(ctx, "out", jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+	if err != nil {
+		return nil, fmt.Errorf("read the outputs: %w", err)
+	}
+	reading, err := consumer.Consume(func(m jetstream.Msg) {
+		if strings.HasPrefix(m.Subject(), "out.") { // records of the pipeline are no outputs
+			o.receive(m.Data())
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the outputs: %w", err)
+	}
+	return reading.Stop, nil
 }
 
 // pace publishes total events so that at any time elapsed×rate are sent.
@@ -140,13 +172,13 @@ func pace(ctx context.Context, nc *nats.Conn, rate, total int) error {
 	return nc.Flush()
 }
 
-func latency(ctx context.Context, url string, rate int, d time.Duration) (Latency, error) {
-	o, total, err := offer(ctx, url, rate, d, nil)
+func latency(ctx context.Context, url string, rate int, d time.Duration, stored bool) (Latency, error) {
+	o, total, err := offer(ctx, url, rate, d, stored, nil)
 	if err != nil {
 		return Latency{}, err
 	}
 	if lost := total - len(o.seen); lost > 0 {
-		return Latency{}, fmt.Errorf("at %d/s %d of %d outputs did not come within 10 s", rate, lost, total)
+		return Latency{}, fmt.Errorf("at %d/s %d of %d outputs did not come within %s", rate, lost, total, outputsWithin)
 	}
 	slices.Sort(o.delays)
 	return Latency{
@@ -174,7 +206,7 @@ func reload(ctx context.Context, url, file string, module []byte, rate, seconds 
 		}
 		return nil
 	}
-	o, total, err := offer(ctx, url, rate, time.Duration(seconds+1)*time.Second, replace)
+	o, total, err := offer(ctx, url, rate, time.Duration(seconds+1)*time.Second, false, replace)
 	if err != nil {
 		return r, err
 	}

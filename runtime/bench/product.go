@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/wasmill/wasmill/runtime/freeport"
 )
 
@@ -30,6 +32,9 @@ type Product struct {
 	DrainRate  float64   `json:"backlog_events_per_second"`
 	Latency    []Latency `json:"latency"`
 	Reload     Reload    `json:"reload"`
+	RecoverMS  float64   `json:"recover_ms"` // from the start after a kill -9 to the first output
+	Stored     uint64    `json:"recover_stored_events"`
+	Exactly    Latency   `json:"exactly_once_latency"`
 }
 
 // Latency is from publishing an event to receiving its output.
@@ -65,6 +70,9 @@ func (r *Product) print(p *printer) {
 	}
 	p.line("  %d reloads at %d/s: longest gap %.1f ms (goal 50), lost %d, out of order %d of %d",
 		r.Reload.Reloads, r.Reload.Rate, r.Reload.GapMS, r.Reload.Lost, r.Reload.Reordered, r.Reload.Events)
+	p.line("  first output after kill -9         %8.0f ms      (goal 3000), with %d events in its topic", r.RecoverMS, r.Stored)
+	l := r.Exactly
+	p.line("  publish → stored exactly once at %d/s  p50 %6.2f ms  p99 %6.2f ms  (goal 60)  max %6.1f ms", l.Rate, l.P50MS, l.P99MS, l.MaxMS)
 }
 
 const productTOML = `
@@ -86,6 +94,7 @@ to         = "out"
 subject    = "out.{subject.2}"
 key        = "subject:2"
 partitions = 2
+delivery   = "%s"
 `
 
 func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
@@ -93,7 +102,7 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the product's directory: %w", err)
 	}
-	nats, err := freeport.Address(ctx)
+	listen, err := freeport.Address(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +111,10 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, "wasmill.toml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, productTOML, nats, admin), 0o600); err != nil {
+	configure := func(delivery string) error {
+		return os.WriteFile(file, fmt.Appendf(nil, productTOML, listen, admin, delivery), 0o600)
+	}
+	if err := configure("at-least-once"); err != nil {
 		return nil, err
 	}
 	module := filepath.Join(dir, "bench.wasm")
@@ -113,7 +125,7 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 	if err := os.WriteFile(module, pass, 0o600); err != nil {
 		return nil, err
 	}
-	c := &child{exe: o.Executable, file: file, cache: filepath.Join(dir, "modules"), admin: "http://" + admin, nats: "nats://" + nats}
+	c := &child{exe: o.Executable, file: file, cache: filepath.Join(dir, "modules"), admin: "http://" + admin, nats: "nats://" + listen}
 	_, _ = fmt.Fprintln(o.Progress, "starting the product twice (the first start compiles the plugin)")
 	if _, err := c.start(ctx); err != nil {
 		return nil, err
@@ -133,7 +145,7 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 	p.IdleMiB = c.resident()
 	for _, rate := range []int{1000, 20000} {
 		_, _ = fmt.Fprintf(o.Progress, "latency at %d events/s\n", rate)
-		l, err := latency(ctx, c.nats, rate, time.Duration(o.Seconds)*time.Second)
+		l, err := latency(ctx, c.nats, rate, time.Duration(o.Seconds)*time.Second, false)
 		if err != nil {
 			return nil, err
 		}
@@ -149,8 +161,59 @@ func measureProduct(ctx context.Context, o Options) (p *Product, err error) {
 	}
 	_, _ = fmt.Fprintf(o.Progress, "backlog of %d events\n", o.Backlog)
 	p.Backlog = o.Backlog
-	p.BacklogMiB, p.DrainRate, err = c.load(ctx, o.Backlog, true)
+	if p.BacklogMiB, p.DrainRate, err = c.load(ctx, o.Backlog, true); err != nil {
+		return nil, err
+	}
+	_, _ = fmt.Fprintln(o.Progress, "kill -9 and recovery")
+	recovered, err := c.recover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.RecoverMS = ms(recovered)
+	if p.Stored, err = c.acked(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.stop(); err != nil {
+		return nil, err
+	}
+	if err := configure("exactly-once"); err != nil {
+		return nil, err
+	}
+	if _, err := c.start(ctx); err != nil {
+		return nil, err
+	}
+	_, _ = fmt.Fprintln(o.Progress, "exactly once at 10000 events/s")
+	p.Exactly, err = latency(ctx, c.nats, 10000, time.Duration(o.Seconds)*time.Second, true)
 	return p, err
+}
+
+// recover kills the child, starts it again at once and returns how long it takes
+// from there until an event has an output.
+func (c *child) recover(ctx context.Context) (time.Duration, error) {
+	if err := c.cmd.Process.Kill(); err != nil {
+		return 0, fmt.Errorf("kill wasmill: %w", err)
+	}
+	<-c.exited
+	begin := time.Now()
+	if _, err := c.start(ctx); err != nil {
+		return 0, err
+	}
+	nc, err := nats.Connect(c.nats)
+	if err != nil {
+		return 0, fmt.Errorf("connect to %s: %w", c.nats, err)
+	}
+	defer nc.Close()
+	outputs, err := nc.SubscribeSync("out.>")
+	if err != nil {
+		return 0, fmt.Errorf("subscribe to the outputs: %w", err)
+	}
+	if err := nc.Publish("in.k0", payload(0)); err != nil {
+		return 0, fmt.Errorf("publish: %w", err)
+	}
+	if _, err := outputs.NextMsgWithContext(ctx); err != nil {
+		return 0, fmt.Errorf("wait for the first output: %w", err)
+	}
+	return time.Since(begin), nil
 }
 
 // child is a running wasmill.

@@ -58,6 +58,17 @@ func Plugin(dir, lang, name string) error {
 		folder{"shared", ""}, folder{"plugin/shared", ""}, folder{"plugin/" + l.name, ""})
 }
 
+// Pass makes a plugin that passes every event on, for benchmarks, under the same
+// conditions as Plugin. It has neither tests nor cases.
+func Pass(dir, lang string) error {
+	l, err := find(lang)
+	if err != nil {
+		return err
+	}
+	return write(dir, l, values{Name: "pass", Plugin: "pass", Ignore: l.ignore},
+		folder{"plugin/" + l.name, ""}, folder{"pass/" + l.name, ""})
+}
+
 // Project makes a project called name with two plugins in Go and a pipeline
 // through both, in dir, under the same conditions as Plugin.
 func Project(dir, name string) error {

@@ -1,12 +1,14 @@
 // Package bench measures Wasmill on this machine and prints ratios against
 // named baselines of the same run, which is what stays comparable from machine
-// to machine. Two parts:
+// to machine. Three parts:
 //
 //   - throughput, in this process: events of a prefilled topic go through a
 //     pipeline as fast as they can. The native loop is the product's own
 //     pipeline with a Go function where the plugin would be; the baseline is the
 //     best loop one writes with the public NATS clients. Then what each value of
 //     server.durability costs.
+//   - languages, in this process: a pass-through plugin in each language beside
+//     the native loop, and what it takes to build, load and hold it.
 //   - the product, as a child process: time to ready, resident memory, latency
 //     at two rates, the gap in the outputs while a plugin is reloaded, the
 //     recovery from a kill -9, and the latency of exactly once.
@@ -31,6 +33,8 @@ type Options struct {
 	Backlog    int      // events of the backlog measurement; default 2,000,000
 	Throughput bool     // only the throughput part
 	Only       []string // only these throughput variants; empty = all
+	Languages  []Module // pass-through plugins in all languages; empty leaves that part out
+	Alone      bool     // only the part of the languages
 	Executable string   // the wasmill binary for the product part; "" leaves that part out
 	JSON       bool     // print one JSON document instead of text
 	Dir        string   // where stores are made; default a temporary directory, removed at the end
@@ -64,9 +68,10 @@ func (o Options) withDefaults() Options {
 // Report is what Run measured.
 type Report struct {
 	Machine    Machine      `json:"machine"`
-	Throughput []Variant    `json:"throughput"`
-	Ratios     []Ratio      `json:"ratios"`
+	Throughput []Variant    `json:"throughput,omitempty"`
+	Ratios     []Ratio      `json:"ratios,omitempty"`
 	Durability []Durability `json:"durability,omitempty"`
+	Languages  []Language   `json:"languages,omitempty"`
 	Product    *Product     `json:"product,omitempty"`
 }
 
@@ -110,15 +115,22 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		o.Dir = dir
 	}
 	r := &Report{Machine: Machine{CPUs: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version()}}
-	if err := r.throughput(ctx, o); err != nil {
-		return nil, err
+	if !o.Alone {
+		if err := r.throughput(ctx, o); err != nil {
+			return nil, err
+		}
+		if len(o.Only) == 0 {
+			if err := r.durability(ctx, o); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if len(o.Only) == 0 {
-		if err := r.durability(ctx, o); err != nil {
+	if len(o.Languages) > 0 {
+		if err := r.languages(ctx, o); err != nil {
 			return nil, err
 		}
 	}
-	if !o.Throughput && o.Executable != "" {
+	if !o.Throughput && !o.Alone && o.Executable != "" {
 		product, err := measureProduct(ctx, o)
 		if err != nil {
 			return nil, err
@@ -138,14 +150,16 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 func (r *Report) print(w io.Writer) error {
 	p := printer{w: w}
 	p.line("%d CPUs, %s/%s, %s; 256-byte events, file storage, embedded server", r.Machine.CPUs, r.Machine.OS, r.Machine.Arch, r.Machine.Go)
-	p.line("")
-	p.line("%-34s %12s %14s", "throughput (median)", "events/s", "CPU µs/event")
-	for _, v := range r.Throughput {
-		p.line("%-34s %12.0f %14.2f", v.Name, v.EventsPerSec, v.CPUMicros)
-	}
-	p.line("")
-	for _, q := range r.Ratios {
-		p.line("%-58s %5.2f   (goal %.2f)", q.Name, q.Median, q.Goal)
+	if len(r.Throughput) > 0 {
+		p.line("")
+		p.line("%-34s %12s %14s", "throughput (median)", "events/s", "CPU µs/event")
+		for _, v := range r.Throughput {
+			p.line("%-34s %12.0f %14.2f", v.Name, v.EventsPerSec, v.CPUMicros)
+		}
+		p.line("")
+		for _, q := range r.Ratios {
+			p.line("%-58s %5.2f   (goal %.2f)", q.Name, q.Median, q.Goal)
+		}
 	}
 	if len(r.Durability) > 0 {
 		p.line("")
@@ -153,6 +167,9 @@ func (r *Report) print(w io.Writer) error {
 		for _, d := range r.Durability {
 			p.line("%-34s %12.0f %14.2f", d.Mode, d.EventsPerSec, d.CPUMicros)
 		}
+	}
+	if len(r.Languages) > 0 {
+		printLanguages(&p, r.Languages)
 	}
 	if r.Product != nil {
 		r.Product.print(&p)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wasmill/wasmill/plugins/builtin"
 )
@@ -43,5 +44,31 @@ func BenchmarkLoop(b *testing.B) {
 				b.ReportMetric(r.Throughput[0].CPUMicros, "cpu-µs/event")
 			}
 		})
+	}
+}
+
+// Each language has its line, and one without a module says why.
+func TestLanguagesAreMeasuredOrNamed(t *testing.T) {
+	pass, err := builtin.Modules()["pass"]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	r, err := Run(t.Context(), Options{Events: 2000, Rounds: 1, Alone: true, Out: &out, Languages: []Module{
+		{Language: "Go", Bytes: pass, First: time.Second, Again: time.Second},
+		{Language: "Cobol", Missing: "there is no compiler"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Languages) != 2 || len(r.Throughput) != 0 {
+		t.Fatalf("got %+v", r)
+	}
+	l := r.Languages[0]
+	if l.Size != len(pass) || l.LoadCold <= 0 || l.LoadCached <= 0 || l.Memory <= 0 || l.EventsPerSec <= 0 || l.Ratio <= 0 {
+		t.Errorf("got %+v", l)
+	}
+	if !strings.Contains(out.String(), "left out: Cobol: there is no compiler") {
+		t.Errorf("the report is\n%s", out.String())
 	}
 }

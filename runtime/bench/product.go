@@ -277,14 +277,19 @@ func (c *child) stop() error {
 
 // resident memory of the child in MiB; 0 where the system does not tell.
 func (c *child) resident() float64 {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(c.cmd.Process.Pid) + "/status")
+	return float64(resident(c.cmd.Process.Pid)) / (1 << 20)
+}
+
+// resident memory of a process in bytes; 0 where the system does not tell.
+func resident(pid int) int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
-			kib, _ := strconv.ParseFloat(f[1], 64)
-			return kib / 1024
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10
 		}
 	}
 	return 0

@@ -39,6 +39,11 @@ var wanted = []Ratio{
 // loop runs one variant over the topic "in" until every event is acknowledged.
 type loop func(ctx context.Context, id string) error
 
+type variant struct {
+	name string
+	loop loop
+}
+
 func (r *Report) throughput(ctx context.Context, o Options) (err error) {
 	b, err := openBroker(ctx, filepath.Join(o.Dir, "throughput"), broker.DurabilityOS)
 	if err != nil {
@@ -51,7 +56,7 @@ func (r *Report) throughput(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.Close(ctx)) }()
 
-	variants, closeAll, err := r.variants(ctx, o, b, h)
+	variants, closeAll, err := variants(ctx, o, b, h)
 	defer func() { err = errors.Join(err, closeAll(ctx)) }()
 	if err != nil {
 		return err
@@ -60,28 +65,39 @@ func (r *Report) throughput(ctx context.Context, o Options) (err error) {
 	if err := fill(ctx, b, o.Events); err != nil {
 		return err
 	}
+	if r.Throughput, err = rounds(ctx, o, b, variants); err != nil {
+		return err
+	}
+	r.ratios()
+	return nil
+}
+
+// rounds runs the loops in turn, so that whatever else the machine does meets
+// all of them.
+func rounds(ctx context.Context, o Options, b *broker.Broker, variants []variant) ([]Variant, error) {
+	all := make([]Variant, len(variants))
 	for round := range o.Rounds {
-		for i := range r.Throughput {
-			v := &r.Throughput[i]
+		for i, each := range variants {
+			v := &all[i]
+			v.Name = each.name
 			_, _ = fmt.Fprintf(o.Progress, "round %d of %d: %s\n", round+1, o.Rounds, v.Name)
 			cpu, start := cpuTime(), time.Now()
-			if err := variants[v.Name](ctx, fmt.Sprintf("bench-%d-%d", i, round)); err != nil {
-				return fmt.Errorf("%s: %w", v.Name, err)
+			if err := each.loop(ctx, fmt.Sprintf("bench-%d-%d", i, round)); err != nil {
+				return nil, fmt.Errorf("%s: %w", v.Name, err)
 			}
 			wall := time.Since(start)
 			v.rates = append(v.rates, float64(o.Events)/wall.Seconds())
 			v.cpus = append(v.cpus, float64((cpuTime()-cpu).Microseconds())/float64(o.Events))
 			if _, err := b.Purge(ctx, "out", ""); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	for i := range r.Throughput {
-		v := &r.Throughput[i]
+	for i := range all {
+		v := &all[i]
 		v.EventsPerSec, v.CPUMicros, v.Rounds = median(v.rates), median(v.cpus), v.rates
 	}
-	r.ratios()
-	return nil
+	return all, nil
 }
 
 // openBroker opens an embedded server with the topics of every loop.
@@ -123,8 +139,8 @@ func (r *Report) ratios() {
 	}
 }
 
-// variants makes the loops and lists them in r.Throughput.
-func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *host.Host) (map[string]loop, func(context.Context) error, error) {
+// variants makes the loops that o wants.
+func variants(ctx context.Context, o Options, b *broker.Broker, h *host.Host) ([]variant, func(context.Context) error, error) {
 	var generations []*host.Generation
 	closeAll := func(ctx context.Context) error {
 		var errs []error
@@ -151,7 +167,7 @@ func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *h
 		}
 		generations = append(generations, g)
 		return func() (pipeline.Processor, error) {
-			return g.NewInstance(ctx, host.InstanceSpec{Pipeline: "bench", Outputs: []string{"default"}})
+			return g.NewInstance(ctx, inBench)
 		}, nil
 	}
 	pass, err := plugin("pass", `{}`)
@@ -165,10 +181,7 @@ func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *h
 	native := func(f nativeFunc) func() (pipeline.Processor, error) {
 		return func() (pipeline.Processor, error) { return f, nil }
 	}
-	all := []struct {
-		name string
-		loop loop
-	}{
+	all := []variant{
 		{baselineLoop, func(ctx context.Context, id string) error { return runBaseline(ctx, b, id, o.Events) }},
 		{nativeLoop, ours(b, o.Events, false, native(passNative))},
 		{passPlugin, ours(b, o.Events, false, pass)},
@@ -177,15 +190,10 @@ func (r *Report) variants(ctx context.Context, o Options, b *broker.Broker, h *h
 		{atomicLoop, func(ctx context.Context, id string) error { return runAtomic(ctx, b, id, o.Events) }},
 		{exactPlugin, ours(b, o.Events, true, pass)},
 	}
-	loops := map[string]loop{}
-	for _, v := range all {
-		if len(o.Only) > 0 && !slices.Contains(o.Only, v.name) {
-			continue
-		}
-		loops[v.name] = v.loop
-		r.Throughput = append(r.Throughput, Variant{Name: v.name})
+	if len(o.Only) > 0 {
+		all = slices.DeleteFunc(all, func(v variant) bool { return !slices.Contains(o.Only, v.name) })
 	}
-	return loops, closeAll, nil
+	return all, closeAll, nil
 }
 
 // nativeFunc is a Go function in the place of a plugin.

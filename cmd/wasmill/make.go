@@ -32,7 +32,7 @@ func (a *app) newCmd() *cobra.Command {
 				if a.json() {
 					return a.printJSON(map[string]string{"directory": dir, "name": name})
 				}
-				a.note("%s %s is in %s. Next:\n  cd %s\n  wasmill build\n  wasmill run", what, name, dir, dir)
+				a.note("%s %s is in %s. Next:\n  cd %s\n  wasmill dev     # builds and runs it, and shows what each event becomes; wasmill test runs its cases", what, name, dir, dir)
 				return nil
 			},
 		}

@@ -2,6 +2,7 @@ package earthquakes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/host/hosttest"
 	"github.com/wasmill/wasmill/plugins/build"
+	"github.com/wasmill/wasmill/plugins/cases"
 	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/config"
 	"github.com/wasmill/wasmill/runtime/engine"
@@ -93,6 +95,26 @@ func TestEveryOutput(t *testing.T) {
 					Host: e.host, Name: plugin.Name, Config: plugin.Config, Outputs: []string{"tsunami"}, Events: hosttest.Payloads(events...), Steady: 20_000,
 				})
 			})
+		}
+	})
+
+	t.Run("its cases pass", func(t *testing.T) {
+		if err := os.CopyFS(filepath.Join(e.plan.Dir, cases.Dir), os.DirFS(cases.Dir)); err != nil {
+			t.Fatal(err)
+		}
+		files, err := cases.Find(e.plan.Dir)
+		if err != nil || len(files) < 2 {
+			t.Fatalf("found %q, %v", files, err)
+		}
+		r := cases.New(cases.Options{Host: e.host})
+		reports, err := r.Run(t.Context(), files)
+		if err := errors.Join(err, r.Close(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		for _, report := range reports {
+			if !report.Passed() {
+				t.Errorf("%s: %v %+v", report.File, report.Err, report.Differences)
+			}
 		}
 	})
 

@@ -442,6 +442,41 @@ func TestWhatACaseIsAbout(t *testing.T) {
 	}
 }
 
+func TestFind(t *testing.T) {
+	at := filepath.Join(dir(t, nil), "cases") // the name of a directory above the project
+	for _, name := range []string{"mine/wasmill.toml", "mine/events.ndjson", "mine/cases/a.ndjson", "mine/cases/b/c.ndjson", "mine/plugins/p/cases/d.ndjson", "mine/target/cases/e.ndjson"} {
+		name = filepath.Join(at, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		"mine":                    "cases/a cases/b/c plugins/p/cases/d",
+		"mine/cases":              "cases/a cases/b/c",
+		"mine/cases/b":            "cases/b/c",
+		"mine/plugins":            "plugins/p/cases/d",
+		"mine/cases/a.ndjson":     "cases/a",
+		"mine/events.ndjson":      "events",
+		"mine/plugins/p/cases/..": "plugins/p/cases/d",
+	} {
+		files, err := cases.Find(filepath.Join(at, filepath.FromSlash(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range files {
+			rel, err := filepath.Rel(filepath.Join(at, "mine"), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, strings.TrimSuffix(filepath.ToSlash(rel), ".ndjson"))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("in %s: found %q, want %s", path, got, want)
+		}
+	}
+}
+
 func TestChosenByName(t *testing.T) {
 	at := dir(t, map[string]string{"cases/one.ndjson": "{}", "cases/two.ndjson": "{}"})
 	if got := run(t, at, cases.Options{Match: regexp.MustCompile("tw.$")}); len(got) != 1 || got["cases/two"].Err == nil {

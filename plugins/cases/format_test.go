@@ -60,6 +60,12 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("a file that is no case at all is not read to its end", func(t *testing.T) {
+		_, err := cases.Parse("x.ndjson", []byte(strings.Repeat("{\"a\":1}\n", 1000)))
+		if err == nil || strings.Count(err.Error(), "\n") > 30 {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("names that are not in wasmill.toml", func(t *testing.T) {
 		fails(t, `{"case": "x", "plugin": "gest"}`+"\n{\"payload\":1}", `case.ndjson:1:25: dangling: there is no plugin "gest" in`, `(did you mean "guest"?)`)
 		fails(t, `{"case": "x", "pipeline": "ones"}`+"\n{\"payload\":1}", `case.ndjson:1:27: dangling: there is no pipeline "ones" in`, `(did you mean "one"?)`)

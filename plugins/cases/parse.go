@@ -13,8 +13,12 @@ import (
 	"github.com/wasmill/wasmill/runtime/config"
 )
 
-// maxFile bounds what is read of a case file.
-const maxFile = 64 << 20
+// maxFile bounds what is read of a case file, and maxFindings what is said of
+// one that is none at all.
+const (
+	maxFile     = 64 << 20
+	maxFindings = 20
+)
 
 // span is a range of bytes in the file.
 type span struct{ start, end int }
@@ -62,7 +66,7 @@ func Read(file string) (*Case, error) {
 // Parse reads the content of a case file. The error is config.Findings.
 func Parse(file string, src []byte) (*Case, error) {
 	p := &parser{c: &Case{File: file, src: src, Steps: []Step{{Kind: StepOpen, line: 1}}}}
-	for p.next() {
+	for p.next() && len(p.findings) < maxFindings {
 		o, ok := p.object()
 		if !ok {
 			break // what follows a syntax error cannot be told apart

@@ -93,11 +93,10 @@ func Find(path string) ([]string, error) {
 	if !info.IsDir() {
 		return []string{path}, nil
 	}
-	abs, err := filepath.Abs(path)
+	within, err := isWithin(path)
 	if err != nil {
 		return nil, err
 	}
-	within := slices.Contains(strings.Split(filepath.ToSlash(abs), "/"), Dir)
 	var files []string
 	err = filepath.WalkDir(path, func(name string, entry os.DirEntry, err error) error {
 		switch {
@@ -120,6 +119,24 @@ func Find(path string) ([]string, error) {
 		return nil
 	})
 	return files, err
+}
+
+// isWithin says whether a directory is one called cases, or in one, of its
+// project: what the directories above the project are called is nobody's business.
+func isWithin(dir string) (bool, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return false, err
+	}
+	if filepath.Base(abs) == Dir {
+		return true, nil
+	}
+	config, err := above(abs)
+	if err != nil || config == "" {
+		return false, err
+	}
+	rel, err := filepath.Rel(filepath.Dir(config), abs)
+	return slices.Contains(strings.Split(filepath.ToSlash(rel), "/"), Dir), err
 }
 
 // nameOf is how a case is called: its file, without the ending.

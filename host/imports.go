@@ -246,8 +246,8 @@ func importRandom(g *guest, mem api.Memory, s []uint64) {
 
 // random fills b with the system's numbers, or with those of the guest's own
 // generator.
-func (g *guest) random(b []byte, real bool) {
-	if real && g.gen.spec.Fixed == nil {
+func (g *guest) random(b []byte, granted bool) {
+	if granted && g.gen.spec.Fixed == nil {
 		_, _ = rand.Read(b) // never fails: it ends the process rather than return weak numbers
 		return
 	}

@@ -121,12 +121,10 @@ func (d *dev) start(ctx context.Context) error {
 		if err == nil {
 			err = d.open(ctx)
 		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			return nil
-		case exitCode(err) != exitInvalid:
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the end of ctx is why
+		}
+		if err == nil || exitCode(err) != exitInvalid {
 			return err
 		}
 		d.complain(err)

@@ -125,7 +125,10 @@ func (s *Sources) wait(ctx context.Context) error {
 				first = time.Now()
 			}
 			quiet.Reset(max(0, min(quietTime, patience-time.Since(first))))
-		case <-s.watcher.Errors: // events were lost: the bytes will tell
+		case _, ok := <-s.watcher.Errors: // events were lost: the bytes will tell
+			if !ok {
+				return errors.New("the watch was closed")
+			}
 			quiet.Reset(quietTime)
 		case <-quiet.C:
 			return nil
@@ -141,7 +144,7 @@ func (s *Sources) counts(name string) bool { return IsSource(name) || slices.Con
 // just come.
 func (s *Sources) concerns(e fsnotify.Event) bool {
 	if s.counts(e.Name) {
-		return !e.Has(fsnotify.Chmod) || e.Op != fsnotify.Chmod
+		return e.Op != fsnotify.Chmod
 	}
 	if !e.Has(fsnotify.Create) || IgnoredDir(e.Name) {
 		return false

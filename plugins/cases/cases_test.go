@@ -1,7 +1,6 @@
 package cases_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -124,7 +123,7 @@ func with(t *testing.T, o cases.Options, f func(*cases.Runner)) {
 	}
 	r := cases.New(o)
 	f(r)
-	if err := errors.Join(r.Close(context.Background()), o.Host.Close(context.Background())); err != nil {
+	if err := errors.Join(r.Close(t.Context()), o.Host.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -3,7 +3,6 @@ package cases
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -132,7 +131,7 @@ func (r *Runner) variant(ctx context.Context, s *stage, g *plan.Plugin, setting 
 	if err != nil {
 		return nil, err
 	}
-	config := json.RawMessage(g.Config)
+	config := g.Config
 	if setting.Config != nil {
 		config = setting.Config
 	}
@@ -278,6 +277,11 @@ func appendHeaders(headers []Header, block []byte) []Header {
 // runPipeline plays a case with all stages of a pipeline.
 func (r *Runner) runPipeline(ctx context.Context, s *stage, t target) error {
 	modules := map[string]*host.Generation{}
+	defer func() {
+		for _, gen := range modules {
+			_ = gen.Close(ctx) // a variant frees nothing of its own
+		}
+	}()
 	for _, name := range t.pipeline.Stages {
 		if modules[name] != nil {
 			continue
@@ -286,7 +290,6 @@ func (r *Runner) runPipeline(ctx context.Context, s *stage, t target) error {
 		if err != nil {
 			return err
 		}
-		defer gen.Close(ctx)
 		modules[name] = gen
 	}
 	several := len(t.pipeline.Stages) > 1

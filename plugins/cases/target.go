@@ -48,7 +48,7 @@ func (r *Runner) target(c *Case) (target, error) {
 	switch {
 	case c.Pipeline != "":
 		if l := p.Pipeline(c.Pipeline); l != nil {
-			return target{plan: p, pipeline: l}, c.checkPlugins(p, l)
+			return target{plan: p, pipeline: l}, c.checkPlugins(l)
 		}
 		names := make([]string, len(p.Pipelines))
 		for i := range p.Pipelines {
@@ -189,7 +189,7 @@ func (r *Runner) module(c *Case, path string) (target, error) {
 }
 
 // checkPlugins reports settings for plugins that the pipeline does not run.
-func (c *Case) checkPlugins(p *plan.Plan, l *plan.Pipeline) error {
+func (c *Case) checkPlugins(l *plan.Pipeline) error {
 	var all config.Findings
 	for name := range c.Plugins {
 		if slices.Contains(l.Stages, name) {

@@ -412,6 +412,31 @@ func TestDeadLetters(t *testing.T) {
 			t.Errorf("%d, %v", n, err)
 		}
 	})
+	t.Run("one is redriven as it was mended, and once by two at a time", func(t *testing.T) {
+		t.Parallel()
+		w := dead(t)
+		w.state("a", status.StateRunning)
+		d := w.engine.DeadLetters()
+		list, _ := d.List(t.Context(), status.DeadLetterFilter{Pipeline: "a", Limit: 1})
+		mended, bad := "mended", map[string][]string{"A": {"line\nbreak"}}
+		if _, err := d.RedriveEdited(t.Context(), list[0].ID, status.Edit{Headers: bad}); err == nil {
+			t.Error("a header with a line break is taken")
+		}
+		results := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := d.RedriveEdited(t.Context(), list[0].ID, status.Edit{Payload: &mended, Headers: map[string][]string{"A": {"b"}}})
+				results <- err
+			}()
+		}
+		if one, two := <-results, <-results; (one == nil) == (two == nil) || !errors.Is(errors.Join(one, two), ErrNotFound) {
+			t.Errorf("two at a time: %v, %v", one, two)
+		}
+		in := look(w, func() record { return w.topics["in"][7] })
+		if in.subject != "in.x" || in.payload != "mended" || in.count != 2 || look(w, func() int { return len(w.topics["in"]) }) != 8 {
+			t.Errorf("redriven as %+v", in)
+		}
+	})
 	t.Run("purge takes what the filter chooses", func(t *testing.T) {
 		t.Parallel()
 		w := dead(t)

@@ -7,4 +7,6 @@ import { startTheme } from "./theme";
 startTheme();
 startRouting();
 start();
-render(<App />, document.getElementById("app")!);
+const root = document.getElementById("app")!;
+root.replaceChildren(); // what was there until now
+render(<App />, root);

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { blockedWords, lookOf, pipelines, plugins, saturated, topics, worstBlock } from "../store";
 import { count, rate, seconds } from "../format";
 import { Head, Scroll, State } from "../parts/parts";
-import type { Pipeline } from "../types";
+import type { Pipeline, Stage } from "../types";
 
 interface Box { id: string; x: number; y: number; w: number; h: number }
 interface Way { from: string; to: string; pipeline: string; side: "in" | "out"; points: { x: number; y: number }[] }
@@ -101,7 +101,7 @@ export function Topology() {
               const t = ts.find((x) => x.name === name);
               if (!t) return null;
               return (
-                <a key={b.id} href={`#/tail?w=topic:${encodeURIComponent(name)}`} class="topic" data-topic={name} aria-label={`topic ${name}, ${count(t.messages)} events, ${rate(t.rate)} a second`}>
+                <a key={b.id} href={`#/tail?w=topic:${encodeURIComponent(name)}`} class="topic" data-topic={name}>
                   <rect x={b.x} y={b.y} width={b.w} height={b.h} rx={b.h / 2} />
                   <text x={b.x + b.w / 2} y={b.y + 21} text-anchor="middle" class="name">{cut(name, 18)}</text>
                   <text x={b.x + b.w / 2} y={b.y + 38} text-anchor="middle" class="small">{count(t.messages)} events · {rate(t.rate)}/s</text>
@@ -144,6 +144,11 @@ export function Topology() {
 
 const cut = (s: string, n: number) => (s.length > n ? s.slice(0, n - 1) + "…" : s);
 
+function chipText(s: Stage, why: string | undefined): string {
+  if (why) return "saturated";
+  return s.call.count ? `${rate(s.rate_in)}/s · ${seconds(s.call.p50)}` : `${rate(s.rate_in)}/s`;
+}
+
 function PipelineBox({ b, p, full }: { b: Box; p: Pipeline; full: Map<string, string> }) {
   const look = lookOf(p);
   const w = worstBlock(p);
@@ -153,7 +158,7 @@ function PipelineBox({ b, p, full }: { b: Box; p: Pipeline; full: Map<string, st
   const lag = p.lag > 0 ? `lag ${count(p.lag)}` : "";
   return (
     <g class={"pipeline " + look} data-pipeline={p.name} data-look={look}>
-      <a href={`#/pipelines/${encodeURIComponent(p.name)}`} aria-label={`pipeline ${p.name}, ${p.state}, lag ${p.lag}`}>
+      <a href={`#/pipelines/${encodeURIComponent(p.name)}`}>
         <rect class="frame" x={b.x} y={b.y} width={b.w} height={b.h} rx="8" />
         <circle cx={b.x + 15} cy={b.y + 16} r="5" class="lamp" />
         <text x={b.x + 27} y={b.y + 20} class="name">{cut(p.name, room)}</text>
@@ -163,11 +168,10 @@ function PipelineBox({ b, p, full }: { b: Box; p: Pipeline; full: Map<string, st
         return (
           <g key={s.name}>
             {i > 0 && <line x1={x - chip.gap} y1={y + chip.h / 2} x2={x - 2} y2={y + chip.h / 2} class="hop" marker-end="url(#arrow)" />}
-            <a href={`#/tail?w=${encodeURIComponent(`stage:${p.name}/${s.name}`)}`} class={why ? "stage full" : "stage"} data-stage={s.name} data-saturated={why || undefined}
-              aria-label={`stage ${s.name}, ${rate(s.rate_in)} in, ${rate(s.rate_out)} out a second${why ? `, saturated by its ${why}` : ""}`}>
+            <a href={`#/tail?w=${encodeURIComponent(`stage:${p.name}/${s.name}`)}`} class={why ? "stage full" : "stage"} data-stage={s.name} data-saturated={why || undefined}>
               <rect x={x} y={y} width={chip.w} height={chip.h} rx="5" />
               <text x={x + chip.w / 2} y={y + 16} text-anchor="middle">{cut(s.name, 14)}</text>
-              <text x={x + chip.w / 2} y={y + 31} text-anchor="middle" class="small">{why ? "saturated" : s.call.count ? `${rate(s.rate_in)}/s · ${seconds(s.call.p50)}` : `${rate(s.rate_in)}/s`}</text>
+              <text x={x + chip.w / 2} y={y + 31} text-anchor="middle" class="small">{chipText(s, why)}</text>
             </a>
           </g>
         );

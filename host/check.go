@@ -143,7 +143,7 @@ func checkImports(m *inspect.Module, grants []string) error {
 	}
 	hint := "a plugin may import " + abi.ImportModule + " and " + wasiModule
 	if strings.HasPrefix(unknown[0], "env.abort") {
-		hint = "compile AssemblyScript with --use abort="
+		hint = "compile AssemblyScript with `wasmill build`, or with --use abort="
 	}
 	return fmt.Errorf("imports %s%s, which the host does not have; %s", strings.Join(unknown, ", "), more, hint)
 }

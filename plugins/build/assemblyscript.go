@@ -147,7 +147,11 @@ func buildAssemblyScript(ctx context.Context, node, asc, dir, file string, out i
 	if config := filepath.Join(dir, "asconfig.json"); exists(config) {
 		args = append(args, "--config", config)
 	}
-	return tool{path: node, dir: base}.compile(ctx, out, nil, append(args, ascFlags()...)...)
+	err = tool{path: node, dir: base}.compile(ctx, out, nil, append(args, ascFlags()...)...)
+	if refused := (*CompileError)(nil); errors.As(err, &refused) {
+		refused.Dir = dir
+	}
+	return err
 }
 
 // assemblyEntry returns the file that the compiler begins with: main.ts, index.ts,

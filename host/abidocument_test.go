@@ -48,7 +48,7 @@ func TestABIDocument(t *testing.T) {
 	}
 	limits := Limits{}.withDefaults()
 	for _, s := range []string{
-		fmt.Sprintf("%d MiB (`max_output_bytes`)", limits.MaxOutputBytes>>20), thousands(limits.MaxOutputs) + " records of one event",
+		fmt.Sprintf("%d MiB (`max_output_bytes`)", limits.MaxOutputBytes>>20),
 		thousands(leastRecords) + " records, or one for each " + fmt.Sprint(bytesPerRecord) + " bytes",
 		fmt.Sprint(maxHeaders), thousands(maxHeaderBytes) + " bytes of headers", "Of a reason " + thousands(maxReason) + " bytes", "at most 1 MiB",
 		"`" + wasiModule + "`",

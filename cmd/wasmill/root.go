@@ -65,6 +65,7 @@ func (a *app) root() *cobra.Command {
 	add(groupOperate, a.statusCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd(), a.backupCmd(), a.restoreCmd(),
 		a.healthcheckCmd(), a.grafanaCmd())
 	root.AddCommand(a.versionCmd(), a.completionCmd(), a.manCmd(), a.builtinsTopic())
+	root.AddCommand(a.helpTopics()...)
 	return root
 }
 

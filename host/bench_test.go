@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/wasmill/wasmill/host/inspect"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -47,21 +48,25 @@ func BenchmarkInstance(b *testing.B) {
 func BenchmarkLoad(b *testing.B) {
 	spec := goSpec(b, "")
 	size := load(b, spec).Size()
+	var used time.Duration // of the processor: it says the same on a machine that is busy
 	for b.Loop() {
 		b.StopTimer()
 		h := openHost(b, true)
+		begin := processTime()
 		b.StartTimer()
 		gen, err := h.Load(b.Context(), spec)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
+		used += processTime() - begin
 		if err := errors.Join(gen.Close(b.Context()), h.Close(b.Context())); err != nil {
 			b.Fatal(err)
 		}
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(size)/(1<<20), "MiB")
+	b.ReportMetric(float64(used.Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
 
 // BenchmarkPrepare is what a module costs that is seen for the first time,
@@ -76,6 +81,10 @@ func BenchmarkPrepare(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(len(binary)))
+	begin := processTime()
+	defer func() {
+		b.ReportMetric(float64(len(binary)*b.N)/1e6/(processTime()-begin).Seconds(), "MB/cpu-s")
+	}()
 	for b.Loop() {
 		if _, _, err := prepare(binary, func(*inspect.Module) error { return nil }); err != nil {
 			b.Fatal(err)

@@ -109,7 +109,7 @@ func Restore(archive, dir string) (_ *Restored, err error) {
 	if err := ledger.Furnish(filepath.Join(stage, "jetstream", "$G", "streams"), book); err != nil {
 		return nil, err
 	}
-	if err := book.Save(filepath.Join(stage, ledger.Name)); err != nil {
+	if err := book.Save(false, filepath.Join(stage, ledger.Name)); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(config)) {

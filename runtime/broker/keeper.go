@@ -84,6 +84,7 @@ type keeper struct {
 	log     *slog.Logger
 	dir     string // of the streams
 	paths   []string
+	synced  bool // as the messages are
 	book    *ledger.Book
 	watcher *ledger.Watcher
 	unread  []ledger.Block
@@ -109,7 +110,7 @@ func streamsDir(storeDir string) string {
 // mends what can be mended. Losses that are not accepted are a *LossError; the
 // store is as it was then.
 func openKeeper(cfg Config, log *slog.Logger) (*keeper, error) {
-	k := &keeper{log: log, dir: streamsDir(cfg.StoreDir), asked: map[string]asked{}, ask: make(chan chan *ledger.Book)}
+	k := &keeper{log: log, dir: streamsDir(cfg.StoreDir), synced: cfg.Durability == DurabilityFsync, asked: map[string]asked{}, ask: make(chan chan *ledger.Book)}
 	k.paths = []string{filepath.Join(cfg.StoreDir, ledger.Name)}
 	if cfg.Ledger != "" {
 		k.paths = append(k.paths, cfg.Ledger)
@@ -151,21 +152,21 @@ func openKeeper(cfg Config, log *slog.Logger) (*keeper, error) {
 	if err := report.Mend(); err != nil {
 		return nil, envErrorf(err, "store directory %s cannot be mended: %v; make it writable, or free some space", cfg.StoreDir, err)
 	}
-	k.watcher = ledger.NewWatcher(k.dir, k.book)
+	k.watcher = ledger.NewWatcher(k.dir, k.book, stateStream)
 	k.publish()
 	return k, nil
 }
 
 // save writes the ledger. The copy beside the store is a second one, and may fail.
 func (k *keeper) save() error {
-	if err := k.book.Save(k.paths[:1]...); err != nil {
+	if err := k.book.Save(k.synced, k.paths[:1]...); err != nil {
 		return envErrorf(err, "the ledger %s cannot be written: %v", k.paths[0], cause(err))
 	}
 	if len(k.paths) == 1 {
 		return nil
 	}
 	k.book.Edition-- // the same one
-	if err := k.book.Save(k.paths[1:]...); err != nil {
+	if err := k.book.Save(k.synced, k.paths[1:]...); err != nil {
 		k.log.Warn("no copy of the ledger is kept beside the store, so that the loss of the whole store would not be noticed: its directory cannot be written", "path", k.paths[1], "error", cause(err))
 		k.paths = k.paths[:1]
 	}
@@ -262,6 +263,9 @@ func (b *Broker) tickLedger(ctx context.Context) {
 	}
 	fresh, err := k.watcher.Observe(states)
 	k.lost(fresh)
+	for _, n := range k.watcher.Notes() {
+		k.log.Warn("the store is not as its ledger says", "what", n)
+	}
 	k.trouble(errors.Join(err, k.save()))
 }
 

@@ -217,7 +217,7 @@ func mendBlock(path, stream string, index int) error {
 		whole = append(whole, data[from:d.from]...)
 		from = d.to
 	}
-	return writeFile(path, append(whole, data[from:]...))
+	return writeFile(path, append(whole, data[from:]...), true)
 }
 
 // tombstone is a block that only says that a sequence has been used: the

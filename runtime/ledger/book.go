@@ -144,8 +144,9 @@ func checksum(b []byte) string {
 }
 
 // Save writes the Book to every path, each atomically, as a new edition. It
-// reports what fails, and goes on with the next.
-func (b *Book) Save(paths ...string) error {
+// reports what fails, and goes on with the next. After a power loss the Book may be
+// gone, unless it is synced.
+func (b *Book) Save(synced bool, paths ...string) error {
 	b.Edition++
 	b.Time = time.Now().UTC()
 	body, err := json.Marshal(b)
@@ -155,14 +156,15 @@ func (b *Book) Save(paths ...string) error {
 	data := append([]byte(checksum(body)+"\n"), body...)
 	var errs []error
 	for _, p := range paths {
-		errs = append(errs, writeFile(p, data))
+		errs = append(errs, writeFile(p, data, synced))
 	}
 	return errors.Join(errs...)
 }
 
-// writeFile replaces a file, or leaves it as it is. It does not sync: on a file
-// system that orders its journal that would write out every topic's pages.
-func writeFile(path string, data []byte) (err error) {
+// writeFile replaces a file, or leaves it as it is. To sync it writes out every
+// topic's pages on a file system that orders its journal: that is for stores
+// whose pages are synced all the time.
+func writeFile(path string, data []byte, synced bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".ledger-")
 	if err != nil {
 		return err
@@ -172,10 +174,23 @@ func writeFile(path string, data []byte) (err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if err := errors.Join(chmod(f), write(f, data), f.Close()); err != nil {
+	sync := func(f *os.File) error {
+		if !synced {
+			return nil
+		}
+		return f.Sync()
+	}
+	if err := errors.Join(chmod(f), write(f, data), sync(f), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil || !synced {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func chmod(f *os.File) error { return f.Chmod(0o600) }

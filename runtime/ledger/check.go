@@ -148,12 +148,16 @@ func (c *checker) lose(ranges []Range, cause string) {
 		return
 	}
 	if c.internal {
-		c.report.Notes = append(c.report.Notes, fmt.Sprintf("stream %q: records %s are %s; what they said is taken from elsewhere, and events may be repeated", c.name, Describe(ranges), cause))
+		c.report.Notes = append(c.report.Notes, internalNote(c.name, ranges, cause))
 		return
 	}
 	if l, ok := c.book.Add(Loss{Stream: c.name, Ranges: ranges, Cause: cause, Found: time.Now().UTC()}); ok {
 		c.report.Losses = append(c.report.Losses, l)
 	}
+}
+
+func internalNote(stream string, ranges []Range, cause string) string {
+	return fmt.Sprintf("stream %q: records %s are gone (%s); what they said is taken from elsewhere, and events may be repeated", stream, Describe(ranges), cause)
 }
 
 // mendBlocks takes out of the blocks what is damaged, and sees to it that no
@@ -197,7 +201,7 @@ func (c *checker) mendBlocks(s *scan, known *Stream, lossy bool) {
 		if err := os.MkdirAll(filepath.Join(c.dir, messagesDir), 0o750); err != nil {
 			return err
 		}
-		return errors.Join(writeFile(blockPath(c.dir, next), b), remove(filepath.Join(c.dir, messagesDir, indexFile)))
+		return errors.Join(writeFile(blockPath(c.dir, next), b, true), remove(filepath.Join(c.dir, messagesDir, indexFile)))
 	}, "topic %q: it goes on behind sequence %d, so that none is used twice", c.name, last)
 }
 
@@ -225,7 +229,7 @@ func (c *checker) consumers(known *Stream, last uint64) {
 			continue
 		}
 		at := place{acked: k.Acked}
-		c.report.repair(func() error { return writeFile(path, at.encode()) },
+		c.report.repair(func() error { return writeFile(path, at.encode(), true) },
 			"consumer %q of topic %q: its place was damaged and is again behind %d", name, c.name, k.Acked[1])
 	}
 }

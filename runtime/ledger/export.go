@@ -119,7 +119,7 @@ func Furnish(dir string, book *Book) error {
 				return err
 			}
 			at := place{acked: c.Acked}
-			if err := writeFile(filepath.Join(cdir, consumerState), at.encode()); err != nil {
+			if err := writeFile(filepath.Join(cdir, consumerState), at.encode(), true); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,7 +56,7 @@ func TestBook(t *testing.T) {
 	}
 	book := NewBook()
 	book.Streams["s"] = &Stream{First: 1, Last: 9, Consumers: map[string]*Consumer{"c": {Acked: [2]uint64{4, 4}}}}
-	if err := book.Save(a, b); err != nil {
+	if err := book.Save(true, a, b); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Load(a, b)
@@ -86,7 +87,7 @@ func TestBook(t *testing.T) {
 	})
 
 	t.Run("the later of two copies counts, and the one that is whole", func(t *testing.T) {
-		if err := book.Save(b); err != nil {
+		if err := book.Save(false, b); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := Load(a, b); err != nil || got.Edition != 2 {
@@ -105,7 +106,7 @@ func TestBook(t *testing.T) {
 	t.Run("one of a later version is not understood", func(t *testing.T) {
 		later := NewBook()
 		later.Version = version + 1
-		if err := later.Save(a); err != nil {
+		if err := later.Save(false, a); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Load(a); err == nil || errors.Is(err, ErrDamaged) {
@@ -170,4 +171,35 @@ func FuzzPlace(f *testing.F) {
 			t.Fatalf("%v %v, was %v", again, ok, p)
 		}
 	})
+}
+
+// After a kill the server takes for lost what its index still names, though it was
+// deleted since. What it really has lost is a Loss, but of the runtime's own streams.
+func TestWatcherBelievesTheServerAsFarAsItCan(t *testing.T) {
+	state := []State{{Name: "s", First: 20, Last: 40, Lost: []uint64{5, 19, 25, 26, 30}}}
+	for _, internal := range []bool{false, true} {
+		book := NewBook()
+		book.Streams["s"] = &Stream{First: 20, Last: 40, Gaps: []Range{{25, 27}}}
+		w := NewWatcher(t.TempDir(), book)
+		if internal {
+			w = NewWatcher(t.TempDir(), book, "s")
+		}
+		fresh, err := w.Observe(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := w.Notes()
+		switch {
+		case internal:
+			if len(fresh)+len(book.Losses) > 0 || len(notes) != 1 || !strings.Contains(notes[0], "records 30 are gone") {
+				t.Errorf("of an internal stream: %+v, %q", fresh, notes)
+			}
+		case len(fresh) != 1 || len(notes) > 0:
+			t.Errorf("%+v, %q", fresh, notes)
+		default:
+			if diff := cmp.Diff([]Range{{30, 30}}, fresh[0].Ranges); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
 }

@@ -49,7 +49,7 @@ func (m *Meta) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	return errors.Join(writeFile(filepath.Join(dir, metaInfo), m.Info), writeFile(filepath.Join(dir, metaSum), m.Sum))
+	return errors.Join(writeFile(filepath.Join(dir, metaInfo), m.Info, true), writeFile(filepath.Join(dir, metaSum), m.Sum, true))
 }
 
 // streamInfo is what the ledger needs of a stream's description.

@@ -25,9 +25,11 @@ type State struct {
 // Watcher keeps a Book in step with a store that a server has open. It only
 // reads the store. Its methods must not be called at the same time.
 type Watcher struct {
-	dir     string // of the streams
-	book    *Book
-	streams map[string]*watched
+	dir      string // of the streams
+	book     *Book
+	internal []string // streams whose messages are not events, see Options
+	notes    []string
+	streams  map[string]*watched
 }
 
 // watched is what a Watcher remembers of a stream between two looks.
@@ -50,9 +52,17 @@ type walked struct {
 	first, last uint64
 }
 
-// NewWatcher returns a Watcher of the streams in dir.
-func NewWatcher(dir string, book *Book) *Watcher {
-	return &Watcher{dir: dir, book: book, streams: map[string]*watched{}}
+// NewWatcher returns a Watcher of the streams in dir. What is lost of the internal
+// ones is a note, and no Loss.
+func NewWatcher(dir string, book *Book, internal ...string) *Watcher {
+	return &Watcher{dir: dir, book: book, internal: internal, streams: map[string]*watched{}}
+}
+
+// Notes returns what else Observe has found, once.
+func (w *Watcher) Notes() []string {
+	notes := w.notes
+	w.notes = nil
+	return notes
 }
 
 // Observe brings the Book up to date. It returns what is newly lost; a stream
@@ -60,6 +70,12 @@ func NewWatcher(dir string, book *Book) *Watcher {
 func (w *Watcher) Observe(states []State) (fresh []Loss, err error) {
 	w.book.Clean = false
 	lose := func(name string, ranges []Range, cause string) {
+		if slices.Contains(w.internal, name) {
+			if len(ranges) > 0 {
+				w.notes = append(w.notes, internalNote(name, ranges, cause))
+			}
+			return
+		}
 		if l, ok := w.book.Add(Loss{Stream: name, Ranges: ranges, Cause: cause, Found: time.Now().UTC()}); ok {
 			fresh = append(fresh, l)
 		}
@@ -74,9 +90,15 @@ func (w *Watcher) Observe(states []State) (fresh []Loss, err error) {
 			lose(st.Name, []Range{{seq.First, seq.Last}}, causeRecreated)
 			delete(w.book.Streams, st.Name)
 		}
+		// After a kill the server takes blocks for lost that it has deleted since it
+		// wrote its index last: what was before the first one, or is a known gap.
+		var deleted []Range
+		if seq = w.book.Streams[st.Name]; seq != nil {
+			deleted = union([]Range{{1, max(seq.First, 1) - 1}}, seq.Gaps)
+		}
 		errs = append(errs, w.stream(st))
 		if len(st.Lost) > 0 {
-			lose(st.Name, sequences(st.Lost), causeServer)
+			lose(st.Name, subtract(sequences(st.Lost), deleted), causeServer)
 		}
 	}
 	for name, s := range w.book.Streams {

@@ -15,7 +15,7 @@ export function bytes(n: number): string {
   let unit = 0;
   while (n >= 1024 && unit < 4) { n /= 1024; unit++; }
   const digits = unit === 0 || n >= 100 ? 0 : n >= 10 ? 1 : 2;
-  return `${n.toFixed(digits)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+  return `${n.toFixed(digits).replace(/\.0+$/, "")} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
 }
 
 export function seconds(s: number | null | undefined): string {

@@ -147,7 +147,7 @@ export function saturated(g: Plugin): string {
   const blocked = (reason: string) => users.some((p) => (p.blocked[reason] ?? 0) >= 0.2);
   if (g.max_rate && blocked("plugin_rate")) {
     const rate = users.flatMap((p) => p.stage_stats).filter((s) => s.plugin === g.name).reduce((n, s) => n + s.rate_in, 0);
-    if (rate >= 0.7 * g.max_rate) return "rate";
+    if (rate >= 0.4 * g.max_rate) return "rate"; // a burst is over before it shows in full
   }
   if (blocked("plugin_in_flight") && g.in_flight >= 0.75 * g.max_in_flight) return "events in flight";
   if (blocked("plugin_in_flight_bytes") && g.in_flight_bytes >= 0.75 * g.max_in_flight_bytes) return "bytes in flight";

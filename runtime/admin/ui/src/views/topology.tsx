@@ -14,7 +14,7 @@ const chip = { w: 104, h: 40, gap: 20 };
 const titleHeight = 30;
 
 const topicsOf = (p: Pipeline) => [...new Set(Object.values(p.outputs))].sort();
-const widthOf = (p: Pipeline) => Math.max(176, 24 + p.stages.length * chip.w + (p.stages.length - 1) * chip.gap, 46 + p.name.length * 7.6);
+const widthOf = (p: Pipeline) => Math.max(200, 24 + p.stages.length * chip.w + (p.stages.length - 1) * chip.gap, 46 + p.name.length * 7.6);
 
 // arrange places topics and pipelines; it changes only when the configuration does.
 function arrange(shape: string, upright: boolean): Plan {

@@ -192,7 +192,7 @@ func (e *Exact) readPiece(ctx context.Context, p piece, each func(m *storedMessa
 			}
 			m, err = getMessage(ctx, e.wire.nc, p.Topic, map[string]any{"seq": seq, "next_by_subj": ">"})
 		}
-		if err != nil || m.batch != p.Batch {
+		if m == nil || m.batch != p.Batch { // ErrNotFound, or what came behind
 			return nil
 		}
 		each(m)

@@ -99,9 +99,9 @@ func TestExactCompletesATornBatch(t *testing.T) {
 func TestExactGoesOnBehindATornBatch(t *testing.T) {
 	for name, between := range map[string]func(t *testing.T, r *rig){
 		"at once":                          func(*testing.T, *rig) {},
-		"behind the outputs of others":     func(t *testing.T, r *rig) { r.other(t) },
-		"when the server was restarted":    func(t *testing.T, r *rig) { r.other(t); r.stop(); r.start(t) },
-		"when the server has completed it": func(t *testing.T, r *rig) { r.stop(); r.start(t) },
+		"behind the outputs of others":     func(t *testing.T, r *rig) { t.Helper(); r.other(t) },
+		"when the server was restarted":    func(t *testing.T, r *rig) { t.Helper(); r.other(t); r.stop(); r.start(t) },
+		"when the server has completed it": func(t *testing.T, r *rig) { t.Helper(); r.stop(); r.start(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

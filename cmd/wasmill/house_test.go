@@ -106,6 +106,12 @@ var house = map[string][]string{
 	"plugins/builtin/sample":     {"sdk", "sdk/jsonptr"},
 	"plugins/builtin/validate":   {"sdk", "sdk/jsonptr", "github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text"},
 
+	// What the tests of the examples share, and what makes the events of one.
+	"examples/internal/exampletest": {
+		"runtime/…", "plugins/build", "plugins/builtin", "host", "sdk/abi",
+	},
+	"examples/access-logs/generate": {},
+
 	// Wiring.
 	"cmd/wasmill": {
 		"runtime/…", "plugins/…", "host", "host/hosttest", "sdk/abi", "sdk/jsonptr",

@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"os"
 	"testing"
+
+	"github.com/wasmill/wasmill/examples/internal/exampletest"
 )
 
 // The example computed a second time, without Wasmill and without anything its
 // plugins use: encoding/json over the file, line by line.
 
-// message is one message of a topic, as far as the example fixes it.
-type message struct{ Subject, Payload string }
+type message = exampletest.Message
 
 // deadLetter is one record of the dead-letter topic, as far as the example fixes it.
 type deadLetter struct{ Stage, Cause, Subject, Payload string }
@@ -38,7 +39,7 @@ func compute(t *testing.T, lines [][]byte) expected {
 			continue
 		}
 		payload := q.payload(t)
-		want.parsed = append(want.parsed, message{"parsed." + q.Net, payload})
+		want.parsed = append(want.parsed, message{Subject: "parsed." + q.Net, Payload: payload})
 		if q.mag >= 2.5 {
 			level := "light"
 			if q.mag >= 6.0 {
@@ -46,13 +47,13 @@ func compute(t *testing.T, lines [][]byte) expected {
 			} else if q.mag >= 4.5 {
 				level = "strong"
 			}
-			want.alerts = append(want.alerts, message{"alerts." + q.Net + "." + level, payload})
+			want.alerts = append(want.alerts, message{Subject: "alerts." + q.Net + "." + level, Payload: payload})
 			if q.Tsunami != "0" {
-				want.tsunami = append(want.tsunami, message{"tsunami." + q.Net, payload})
+				want.tsunami = append(want.tsunami, message{Subject: "tsunami." + q.Net, Payload: payload})
 			}
 		}
 		if q.mag >= 1 && q.lon >= -124.5 && q.lon <= -114.1 && q.lat >= 32.5 && q.lat <= 42 {
-			want.california = append(want.california, message{"california." + q.Net, payload})
+			want.california = append(want.california, message{Subject: "california." + q.Net, Payload: payload})
 		}
 	}
 	return want

@@ -16,7 +16,7 @@ func TestExampleCommands(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("bash is not installed")
 	}
-	bin := buildBinary(t)
+	bin, cache := buildBinary(t), t.TempDir() // the examples share plugins, which are compiled once
 	for name, wants := range map[string][]string{
 		"flights":     {"wasmill.toml is valid", "hubs.atlanta", `"from":"SEA"`},
 		"webhooks":    {"wasmill.toml is valid", "commits.hello-world", `"starred_at"`},
@@ -46,7 +46,7 @@ func TestExampleCommands(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "bash", "-c", script) //nolint:gosec // the README is ours
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(),
-				"HOME="+filepath.Join(dir, "home"), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"),
+				"HOME="+filepath.Join(dir, "home"), "XDG_CACHE_HOME="+cache,
 				"PATH="+filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"),
 				"GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"), "GOPROXY=off", "GOFLAGS=-mod=mod")
 			cmd.Cancel = func() error { return cmd.Process.Kill() }

@@ -68,10 +68,9 @@ func (s *station) everyView(t *testing.T) {
 	}
 	shots := os.Getenv("WASMILL_SCREENSHOTS")
 	s.publish(t, "readings.ok.oslo", []byte(`{"value":"eight"}`))
-	newest := ""
 	s.view(t, "#/dead-letters", "Dead letters")
 	s.until(t, "there is a dead letter", `(() => { document.querySelector("[data-fresh]")?.click(); return document.querySelector("[data-letter]") })()`)
-	newest = eval[string](t, s, `document.querySelector("[data-letter]").dataset.letter`)
+	newest := eval[string](t, s, `document.querySelector("[data-letter]").dataset.letter`)
 	s.complaints()
 	eval[bool](t, s, string(axe)+";true")
 	for _, theme := range []string{"light", "dark", "narrow"} {
@@ -140,11 +139,10 @@ func (s *station) restart(t *testing.T) {
 	s.until(t, "rows come", rows+".length > 30")
 	s.rate.Store(0)
 	s.until(t, "they have stopped", `document.querySelector(".top .link.live")`)
-	before := eval[[]uint64](t, s, rows)
 	lines := eval[int](t, s, `(location.hash = "#/logs", new Promise(done => setTimeout(() => done(document.querySelectorAll(".log li").length), 300)))`)
 	s.view(t, "#/tail?w=topic%3Achecked", "Live tail")
 	s.until(t, "rows come", rows+".length > 30")
-	before = eval[[]uint64](t, s, rows)
+	before := eval[[]uint64](t, s, rows)
 	s.stop(t)
 	s.until(t, "the page says that the connection is lost", `document.querySelector(".top .link.lost") && document.querySelector(".tail .link.lost")`)
 	if now := eval[[]uint64](t, s, rows); len(now) < len(before) {

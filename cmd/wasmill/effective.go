@@ -27,7 +27,7 @@ func (in *instance) configuration(builtins []string) (status.Configuration, erro
 		out.Findings = append(out.Findings, status.Finding{
 			File: p.File, Severity: config.SeverityError, Code: config.CodeFile, Message: err.Error(),
 		})
-		return out, nil
+		return out, nil //nolint:nilerr // it is one of the findings
 	}
 	cfg, findings := config.Parse(p.File, src, builtins...)
 	for _, f := range findings {

@@ -155,7 +155,7 @@ func TestEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 			tr := &http.Transport{}
-			res, err := tr.RoundTrip(req)
+			res, err := tr.RoundTrip(req) //nolint:bodyclose // stops does it
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,8 +14,15 @@ import (
 	"github.com/wasmill/wasmill/runtime/admin"
 )
 
+// answer is one without its body.
+type answer struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
 // fetchRaw returns an answer as it came over the wire.
-func fetchRaw(t *testing.T, s *admin.Server, path string, edit func(*http.Request)) (*http.Response, []byte) {
+func fetchRaw(t *testing.T, s *admin.Server, path string, edit func(*http.Request)) (answer, []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL()+path, nil)
 	if err != nil {
@@ -34,7 +41,7 @@ func fetchRaw(t *testing.T, s *admin.Server, path string, edit func(*http.Reques
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, body
+	return answer{res.StatusCode, res.Status, res.Header}, body
 }
 
 var assetNames = regexp.MustCompile(`/assets/[A-Za-z0-9_.-]+`)

@@ -83,10 +83,10 @@ func (q *quantiles) add(period int64, d time.Duration) {
 }
 
 func (q *quantiles) forward(period int64) {
-	switch {
-	case period == q.turn:
+	switch period {
+	case q.turn:
 		return
-	case period == q.turn+1:
+	case q.turn + 1:
 		q.before = q.now
 	default:
 		q.before = histogram{}

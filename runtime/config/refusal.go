@@ -53,7 +53,7 @@ func Place(path string, err error) error {
 // leaves takes apart what errors.Join has joined.
 func leaves(err error) []error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		joined, ok := e.(interface{ Unwrap() []error }) //nolint:errorlint // the tree is walked here
+		joined, ok := e.(interface{ Unwrap() []error })
 		if !ok {
 			continue
 		}

@@ -110,7 +110,7 @@ func (r *Rewriter) object(dst []byte, v jsonptr.Value, low int) []byte {
 		}
 		dst = append(append(dst, name.Raw()...), ':')
 		r.name = name.Append(r.name[:0])
-		kept := false
+		var kept bool
 		if dst, kept = r.below(dst, member, low); !kept {
 			dst = dst[:before]
 		}
@@ -128,7 +128,7 @@ func (r *Rewriter) array(dst []byte, v jsonptr.Value, low int) []byte {
 		}
 		r.name = strconv.AppendInt(r.name[:0], int64(n), 10)
 		n++
-		kept := false
+		var kept bool
 		if dst, kept = r.below(dst, element, low); !kept {
 			dst = dst[:before]
 		}

@@ -95,7 +95,7 @@ func compile(v sdk.Value, formats bool) (*jsonschema.Schema, error) {
 		return schema, nil
 	}
 	var invalid *jsonschema.SchemaValidationError
-	var reason error = err
+	reason := err
 	if errors.As(err, &invalid) {
 		reason = invalid.Err
 	}
@@ -112,8 +112,8 @@ func compile(v sdk.Value, formats bool) (*jsonschema.Schema, error) {
 
 // notJSON says where a schema that is given as text is no JSON.
 func notJSON(text []byte) error {
-	var any any
-	err := json.Unmarshal(text, &any)
+	var v any
+	err := json.Unmarshal(text, &v)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		before := string(text[:min(int(syntax.Offset), len(text))])

@@ -75,7 +75,7 @@ func read(line []byte) (r request, err error) {
 // next returns the first field of a line and what follows it; nil when its
 // bracket or quote does not end.
 func next(line []byte) (field, rest []byte) {
-	end := byte(' ')
+	var end byte
 	switch line[0] {
 	case '[':
 		end = ']'

@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -92,7 +93,9 @@ func madeUp() []abi.Event {
 // odd are payloads that some plugin does not expect.
 func odd() [][]byte {
 	return [][]byte{
-		nil, []byte(" "), {0}, []byte("null"), []byte("{"), []byte("["), []byte(`"`), []byte("{}"), []byte("[]"), []byte("0"), []byte("-"), []byte("1e999"),
+		nil, []byte(" "),
+		{0},
+		[]byte("null"), []byte("{"), []byte("["), []byte(`"`), []byte("{}"), []byte("[]"), []byte("0"), []byte("-"), []byte("1e999"),
 		[]byte(`{"a":`), []byte(`{"a":1}x`), []byte("\xef\xbb\xbf{}"), []byte("\xff\xfe\xfd"), []byte(`"\ud800"`), []byte("a,b\n1,2\n"),
 		[]byte(strings.Repeat("[", 5_000)), []byte(strings.Repeat(`{"a":`, 5_000)), []byte(strings.Repeat("\x00", 4_096)), []byte(strings.Repeat("9", 4_096)),
 	}
@@ -130,7 +133,7 @@ func differs(a, b answer) string {
 	}
 	for i := range a.outcomes {
 		x, y := a.outcomes[i], b.outcomes[i]
-		if x.Index != y.Index || x.Code != y.Code || x.Delay != y.Delay || string(x.Reason) != string(y.Reason) {
+		if x.Index != y.Index || x.Code != y.Code || x.Delay != y.Delay || !bytes.Equal(x.Reason, y.Reason) {
 			return fmt.Sprintf("outcome %d is of event %d, code %d, %.80q, against event %d, code %d, %.80q", i, x.Index, x.Code, x.Reason, y.Index, y.Code, y.Reason)
 		}
 	}

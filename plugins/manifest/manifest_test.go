@@ -84,8 +84,12 @@ func TestWriteAndRead(t *testing.T) {
 	})
 	t.Run("what could not be read again is not written", func(t *testing.T) {
 		for _, m := range []manifest.Manifest{
-			{}, {Name: "a b"}, {Name: "a", Version: "1\x1b[31m"}, {Name: "a", Compiler: strings.Repeat("x", 201)},
-			{Name: "a", Flags: make([]string, 65)}, {Name: "a", Source: &manifest.Source{Revision: "main"}},
+			{},
+			{Name: "a b"},
+			{Name: "a", Version: "1\x1b[31m"},
+			{Name: "a", Compiler: strings.Repeat("x", 201)},
+			{Name: "a", Flags: make([]string, 65)},
+			{Name: "a", Source: &manifest.Source{Revision: "main"}},
 		} {
 			if _, err := manifest.Write(plain, m); err == nil {
 				t.Errorf("%+v was written", m)

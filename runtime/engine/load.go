@@ -153,7 +153,7 @@ func (e *Engine) load(ctx context.Context, spec plan.Plugin, dir string, b []byt
 	})
 	l.label = labelOf(spec, b)
 	for _, w := range l.label.warnings {
-		e.log.Warn("a module "+w, "plugin", spec.Name, "path", spec.Path)
+		e.log.Warn("the manifest of a module is wrong", "plugin", spec.Name, "path", spec.Path, "module", w)
 	}
 	return l, nil
 }

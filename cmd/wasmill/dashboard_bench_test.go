@@ -93,8 +93,11 @@ func BenchmarkDashboard(b *testing.B) {
 			if round%2 == 1 {
 				stop = w.look()
 			}
-			rate[round%2] += drain() / rounds
-			cost[round%2] += steady() / rounds
+			// The best of all rounds is the one that other work has disturbed least.
+			rate[round%2] = max(rate[round%2], drain())
+			if c := steady(); cost[round%2] == 0 || c < cost[round%2] {
+				cost[round%2] = c
+			}
 			stop()
 		}
 		b.ReportMetric(rate[0], "alone-events/s")

@@ -96,6 +96,7 @@ func TestDebianPackage(t *testing.T) {
 // serveAsUnit runs what is installed below root as the unit says, with this
 // test in the place of systemd.
 func serveAsUnit(t *testing.T, root string) {
+	t.Helper()
 	toml, err := os.ReadFile(filepath.Join(root, "etc/wasmill/wasmill.toml"))
 	if err != nil {
 		t.Fatal(err)

@@ -38,13 +38,12 @@ func (a *app) healthcheckCmd() *cobra.Command {
 			}
 			cl := admin.NewClient(url, "")
 			defer cl.Close()
-			word, err := "healthy", error(nil)
+			word, ask := "healthy", cl.Healthy
 			if ready {
 				word = "ready"
-				err = notReady(cl.Ready(ctx))
-			} else {
-				err = cl.Healthy(ctx)
+				ask = func(ctx context.Context) error { return notReady(cl.Ready(ctx)) }
 			}
+			err = ask(ctx)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("healthcheck: %s does not answer within %s", url, timeout)
 			}

@@ -85,8 +85,8 @@ func findAsc(ctx context.Context, dir string) string {
 	}
 	if path, err := exec.LookPath("asc"); err == nil {
 		// npm links the command to the script, or on Windows writes one beside its node_modules.
-		if real, err := filepath.EvalSymlinks(path); err == nil && filepath.Base(real) == "asc.js" {
-			return real
+		if script, err := filepath.EvalSymlinks(path); err == nil && filepath.Base(script) == "asc.js" {
+			return script
 		}
 		if asc := filepath.Join(filepath.Dir(path), name); exists(asc) {
 			return asc

@@ -91,8 +91,8 @@ func rustCompilers() []string {
 		if err != nil {
 			continue
 		}
-		if real, err := filepath.EvalSymlinks(dir); err == nil {
-			dir = real // /bin is /usr/bin
+		if target, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = target // /bin is /usr/bin
 		}
 		if path = filepath.Join(dir, filepath.Base(path)); !slices.Contains(found, path) {
 			found = append(found, path)

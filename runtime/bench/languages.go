@@ -58,6 +58,12 @@ func (r *Report) languages(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.Close(ctx)) }()
 
+	var loaded []*host.Generation
+	defer func() {
+		for _, g := range loaded {
+			err = errors.Join(err, g.Close(ctx))
+		}
+	}()
 	all := []variant{{nativeLoop, ours(b, o.Events, false, func() (pipeline.Processor, error) { return nativeFunc(passNative), nil })}}
 	for _, m := range o.Languages {
 		l := Language{Name: m.Language, Missing: m.Missing}
@@ -67,7 +73,7 @@ func (r *Report) languages(ctx context.Context, o Options) (err error) {
 			if err != nil {
 				return fmt.Errorf("plugin in %s: %w", m.Language, err)
 			}
-			defer func() { err = errors.Join(err, g.Close(ctx)) }()
+			loaded = append(loaded, g)
 			all = append(all, variant{m.Language, ours(b, o.Events, false, func() (pipeline.Processor, error) { return g.NewInstance(ctx, inBench) })})
 		}
 		r.Languages = append(r.Languages, l)

@@ -236,9 +236,14 @@ func TestNative(t *testing.T) {
 // that can include the header, without a warning.
 func TestTheHeaderCompilesEverywhere(t *testing.T) {
 	for _, c := range []struct{ compiler, language, standard string }{
-		{"gcc", "c", "c99"}, {"gcc", "c", "c11"}, {"g++", "c++", "c++11"}, {"g++", "c++", "c++20"},
-		{"clang --target=wasm32 -mbulk-memory", "c", "c99"}, {"clang --target=wasm32 -ffreestanding", "c", "c11"},
-		{"clang++ --target=wasm32 -fno-exceptions", "c++", "c++11"}, {"clang++ --target=wasm32 -fno-exceptions", "c++", "c++20"},
+		{"gcc", "c", "c99"},
+		{"gcc", "c", "c11"},
+		{"g++", "c++", "c++11"},
+		{"g++", "c++", "c++20"},
+		{"clang --target=wasm32 -mbulk-memory", "c", "c99"},
+		{"clang --target=wasm32 -ffreestanding", "c", "c11"},
+		{"clang++ --target=wasm32 -fno-exceptions", "c++", "c++11"},
+		{"clang++ --target=wasm32 -fno-exceptions", "c++", "c++20"},
 	} {
 		t.Run(c.compiler+" "+c.standard, func(t *testing.T) {
 			args := append(strings.Fields(c.compiler), "-x", c.language, "-std="+c.standard, "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I.", "testdata/guest.c")

@@ -7,6 +7,7 @@
 package guesttest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -42,6 +43,7 @@ const memory = 64 << 20
 
 // Run opens the guest and runs all checks.
 func (g *Guest) Run(t *testing.T) {
+	t.Helper()
 	g.host = host.New(host.Options{CacheDir: filepath.Join(t.TempDir(), "cache")})
 	if err := g.host.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -108,6 +110,7 @@ func (g *Guest) process(t *testing.T, payloads ...string) *abi.Result {
 }
 
 func (g *Guest) call(t *testing.T, payloads ...string) error {
+	t.Helper()
 	headers := abi.AppendHeader(abi.AppendHeader(abi.AppendHeader(nil, "A", "1"), "B", ""), "A", "2")
 	events := make([]abi.Event, len(payloads))
 	for i, p := range payloads {
@@ -170,7 +173,10 @@ func (g *Guest) emits(t *testing.T) {
 	r := g.process(t, "pass", "nothing", "twice", "pass-to other", "pass-as", "copy")
 	byRef := abi.FlagPayloadRef | abi.FlagKeepHeaders
 	want := []abi.Output{
-		{Source: 0, Flags: byRef}, {Source: 2, Flags: byRef}, {Source: 2, Flags: byRef, ID: 1}, {Source: 3, Flags: byRef, ID: 1},
+		{Source: 0, Flags: byRef},
+		{Source: 2, Flags: byRef},
+		{Source: 2, Flags: byRef, ID: 1},
+		{Source: 3, Flags: byRef, ID: 1},
 		{Source: 4, Flags: byRef, ID: 1, HeaderCount: 2, Subject: []byte("as.x"), Key: []byte("K"), Headers: abi.AppendHeader(abi.AppendHeader(nil, "X", "1"), "Y", "")},
 		{Source: 5, Flags: abi.FlagKeepHeaders, ID: 1, Subject: []byte("copied"), Key: []byte("k"), Payload: []byte("copy")},
 	}
@@ -195,9 +201,13 @@ func (g *Guest) decides(t *testing.T) {
 		t.Fatalf("got the outputs %+v, want those of the first and the last event", r.Outputs)
 	}
 	want := []abi.Outcome{
-		{Index: 1, Code: abi.CodeDrop}, {Index: 2, Code: abi.CodeDrop, Reason: []byte("no use")}, {Index: 3, Code: abi.CodeDrop, Reason: []byte("no use")},
-		{Index: 4, Code: abi.CodeRetry}, {Index: 5, Code: abi.CodeRetry, Delay: 1000, Reason: []byte("busy")},
-		{Index: 6, Code: abi.CodeDeadLetter}, {Index: 7, Code: abi.CodeDeadLetter, Reason: []byte("gone")},
+		{Index: 1, Code: abi.CodeDrop},
+		{Index: 2, Code: abi.CodeDrop, Reason: []byte("no use")},
+		{Index: 3, Code: abi.CodeDrop, Reason: []byte("no use")},
+		{Index: 4, Code: abi.CodeRetry},
+		{Index: 5, Code: abi.CodeRetry, Delay: 1000, Reason: []byte("busy")},
+		{Index: 6, Code: abi.CodeDeadLetter},
+		{Index: 7, Code: abi.CodeDeadLetter, Reason: []byte("gone")},
 		{Index: 8, Code: abi.CodeRetry, Reason: []byte("oh\nno")},
 		{Index: 9, Code: abi.CodeRetry, Reason: []byte(`the pipeline has no output "nowhere" here; it has default, other`)},
 		{Index: 10, Code: abi.CodeRetry, Reason: []byte("a message has a header that cannot travel: its name has a byte that is not allowed")},
@@ -207,7 +217,7 @@ func (g *Guest) decides(t *testing.T) {
 	}
 	for i, o := range want {
 		got := r.Outcomes[i]
-		if got.Index != o.Index || got.Code != o.Code || got.Delay != o.Delay || string(got.Reason) != string(o.Reason) {
+		if got.Index != o.Index || got.Code != o.Code || got.Delay != o.Delay || !bytes.Equal(got.Reason, o.Reason) {
 			t.Errorf("%q: got %+v (%q), want %+v (%q)", payloads[o.Index], got, got.Reason, o, o.Reason)
 		}
 	}

@@ -40,6 +40,7 @@ var numbers = []string{
 // Finds compares what a guest finds with what package jsonptr does. ask hands it
 // one event and returns the payload of its one output.
 func Finds(t *testing.T, ask func(t *testing.T, payload string) string) {
+	t.Helper()
 	compare := func(pointer, doc string) {
 		t.Helper()
 		v, _ := jsonptr.Find([]byte(doc), pointer)

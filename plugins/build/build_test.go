@@ -27,7 +27,7 @@ func process(int32, int32) int64 { return -1 }
 func main() {}
 `
 
-const goMod = "module example.com/p\n\ngo 1.24\n"
+const goMod = "module example.com/p\n\ngo 1.26\n"
 
 // project writes files, by slash-separated path, to a new directory.
 func project(t *testing.T, files map[string]string) string {
@@ -234,7 +234,7 @@ func TestToolchain(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Setenv("PATH", bin)
-		refused(t, dir, "needs Go 1.24 or newer", "go1.21.13")
+		refused(t, dir, "needs Go 1.26 or newer", "go1.21.13")
 	})
 
 	t.Run("a Go that is too old for the plugin's module", func(t *testing.T) {

@@ -13,9 +13,8 @@ import (
 	"strings"
 )
 
-// oldestGo is the first release whose compiler knows //go:wasmexport and
-// builds reactor modules.
-const oldestGo = "go1.24"
+// oldestGo is the release that the SDK asks for.
+const oldestGo = "go1.26"
 
 var golang = &Language{
 	Name: "go", Title: "Go",

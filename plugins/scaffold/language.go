@@ -66,7 +66,7 @@ func sdkFrom(source embed.FS, folder string) func(contents map[string][]byte) er
 func addGoSDK(contents map[string][]byte) error {
 	contents[sdkDir+"/go.mod"] = []byte("module github.com/wasmill/wasmill\n\ngo " + Go + "\n")
 	return copyFiles(contents, sdk.Source, path.Join(sdkDir, "sdk"), func(name string) bool {
-		return path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go")
+		return !strings.HasSuffix(name, "_test.go") // the rest is source, and what it embeds
 	})
 }
 

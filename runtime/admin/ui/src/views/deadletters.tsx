@@ -62,7 +62,8 @@ export function DeadLetters({ id }: { id: string }) {
   };
   if (id) return <One id={id} key={id} back={() => { go(["dead-letters"], { ...filter }); reload(); }} />;
   const faults = [...new Set(pipelines.value.flatMap((p) => p.stage_stats.flatMap((s) => Object.keys(s.faults ?? {}))).concat("handler_error", "panic", "trap", "deadline"))].sort();
-  const fresh = topic && seen.current > 0 ? topic.last_seq - seen.current : 0;
+  // The last sequence of an empty topic may be 0: never more are new than are stored.
+  const fresh = topic && list ? Math.min((topic.last_seq ?? 0) - seen.current, topic.messages) : 0;
   const all = list && list.length > 0 && list.every((d) => chosen.has(d.id));
   return (
     <>

@@ -159,6 +159,15 @@ func TestUpdate(t *testing.T) {
 	if r := run(t, at, cases.Options{Update: true})["cases/x"]; r.Updated || !r.Passed() {
 		t.Errorf("a second run changes it again: %s", text(r))
 	}
+
+	const refused = `{"case": "refused", "plugin": "guest", "config": {"greeting": "refuse"}}
+{"text": "pass"}
+{"output": "default", "text": "pass"}
+`
+	at = dir(t, map[string]string{"cases/y.ndjson": refused})
+	if r := run(t, at, cases.Options{Update: true})["cases/y"]; r.Updated || r.Passed() {
+		t.Errorf("a refusal, which no event has run into, was taken for what is wanted: %s", text(r))
+	}
 }
 
 func TestDiff(t *testing.T) {

@@ -189,7 +189,8 @@ func (r *Runner) one(ctx context.Context, file string) (report Report) {
 		return report
 	}
 	results := s.results()
-	if results[0].failed() {
+	unopened := results[0].failed()
+	if unopened {
 		results = results[:1] // nothing else can be said
 	}
 	for i := range results {
@@ -206,7 +207,8 @@ func (r *Runner) one(ctx context.Context, file string) (report Report) {
 			}
 		}
 	}
-	if r.update && len(report.Differences) > 0 {
+	// A refusal is not what somebody wants whose case has events: none of them was run.
+	if r.update && len(report.Differences) > 0 && (!unopened || len(c.Steps) < 2) {
 		report.Err = write(file, c.updated(results))
 		report.Updated = report.Err == nil
 	}

@@ -53,7 +53,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			s.fail(w, failure(http.StatusUnauthorized, "a bearer token is needed: --token or WASMILL_ADMIN_TOKEN"))
 			return
 		}
-		next.ServeHTTP(w, r)
+		who := Identity{Name: Anonymous}
+		if s.cfg.Token != "" && !open {
+			who.Name = TokenHolder
+		}
+		next.ServeHTTP(w, r.WithContext(WithActor(r.Context(), who)))
 	})
 }
 

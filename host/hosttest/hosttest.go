@@ -102,7 +102,7 @@ func Verify(ctx context.Context, module []byte, o Options) ([]Check, error) {
 		s.events = madeUp()
 	}
 	defer s.end()
-	for _, part := range []func(){s.surface, s.life, s.configuration, s.frames, s.answers, s.memory, s.state} {
+	for _, part := range []func(){s.surface, s.life, s.configuration, s.frames, s.repeated, s.appended, s.unknownFlags, s.answers, s.memory, s.state} {
 		part()
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("examine a module: %w", err)
@@ -175,6 +175,7 @@ type suite struct {
 	exports map[string]bool
 	known   map[string]bool   // checks that failed, by name
 	causes  map[string]string // the first check that failed for it, by cause
+	varies  bool              // two instances answered in two ways
 	seen    seen
 	res     abi.Result
 	checks  []Check

@@ -24,7 +24,7 @@ func (s *suite) growth(c *Check) {
 		return
 	}
 	if !s.same() {
-		c.skip("it has a clock or true randomness, so two instances may differ")
+		c.skip("it has a clock or true randomness, or does not repeat itself, so two instances may differ")
 		return
 	}
 	sizes := []int{1, 3, 2, 5, 1, 4, 1}

@@ -384,7 +384,7 @@ func holdsRecords(info *jetstream.StreamInfo) bool {
 // leaveOutRecords counts again without the records of exactly-once pipelines,
 // which no reader of the topic gets.
 func (b *Broker) leaveOutRecords(ctx context.Context, t *status.Topic) error {
-	stream, err := b.js.Stream(ctx, t.Name)
+	stream, err := b.stream(ctx, t.Name)
 	if err != nil {
 		return fmt.Errorf("look up topic %q: %w", t.Name, err)
 	}
@@ -403,7 +403,7 @@ func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, 
 	if err := b.usable(); err != nil {
 		return nil, err
 	}
-	stream, err := b.js.Stream(ctx, name)
+	stream, err := b.stream(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrInvalidStreamName), errors.Is(err, jetstream.ErrStreamNameRequired):
 		return nil, fmt.Errorf("topic %q: %w", name, ErrNotFound)
@@ -411,6 +411,23 @@ func (b *Broker) info(ctx context.Context, name string) (*jetstream.StreamInfo, 
 		return nil, fmt.Errorf("look up topic %q: %w", name, err)
 	}
 	return stream.CachedInfo(), nil
+}
+
+// answerTime is how long the server may take to describe a stream: it has a
+// few thousand of them at the most, all in memory.
+const answerTime = 5 * time.Second
+
+// stream asks for a stream until there is an answer or ctx ends: a question that
+// is on the way when the connection breaks gets none.
+func (b *Broker) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	for {
+		once, cancel := context.WithTimeout(ctx, answerTime)
+		stream, err := b.js.Stream(once, name)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return stream, err
+		}
+	}
 }
 
 func (b *Broker) topicStatus(info *jetstream.StreamInfo) status.Topic {

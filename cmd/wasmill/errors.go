@@ -77,7 +77,7 @@ func exitCode(err error) int {
 	case errors.As(err, &answer):
 		switch answer.Status {
 		case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotFound, http.StatusUnauthorized,
-			http.StatusRequestEntityTooLarge:
+			http.StatusForbidden, http.StatusRequestEntityTooLarge:
 			return exitInvalid
 		}
 	}

@@ -216,12 +216,12 @@ func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps 
 	if in.plan.Admin.Listen == "" {
 		return nil
 	}
-	token, err := in.plan.Admin.Token.Resolve(in.plan.Dir)
+	cfg, err := adminConfig(in.plan)
 	if err != nil {
-		return invalid("%s: [admin] token: %w", in.plan.File, err)
+		return err
 	}
 	b := in.broker
-	s, err := admin.New(admin.Config{Listen: in.plan.Admin.Listen, Token: token}, admin.Deps{
+	s, err := admin.New(cfg, admin.Deps{
 		Status:    in.engine.Status,
 		Pipelines: in.engine,
 		Plugins:   in.engine,

@@ -148,10 +148,10 @@ func cmdBusy(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdGet fetches a URL and writes the body to a file: get URL FILE.
 func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: get URL FILE")
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: get URL FILE [TOKEN]")
 	}
-	code, body, err := fetch(args[0])
+	code, body, err := fetch(args[0], args[2:]...)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), fmt.Appendf(nil, "%d %s", code, body), 0o600))
 }
@@ -174,12 +174,16 @@ func pollScript(ts *testscript.TestScript, done func() (bool, string)) {
 	}
 }
 
-func fetch(url string) (int, string, error) {
+// fetch gets a URL, with a bearer token if one is given.
+func fetch(url string, token ...string) (int, string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, "", err
+	}
+	for _, t := range token {
+		req.Header.Set("Authorization", "Bearer "+t)
 	}
 	tr := &http.Transport{DisableKeepAlives: true}
 	res, err := tr.RoundTrip(req)

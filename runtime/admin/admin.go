@@ -31,9 +31,11 @@ import (
 type Config struct {
 	// Listen is host:port; port 0 takes a free one, see Server.URL.
 	Listen string
-	// Token, when not empty, is demanded as "Authorization: Bearer <token>" of
-	// every request but those of /healthz and /readyz. Off loopback it must be set.
-	Token string
+	// Tokens, when there are any, are demanded as "Authorization: Bearer <token>"
+	// of every request but those for the page, /healthz and /readyz. Token is one
+	// more, of the role admin. Off loopback there must be one.
+	Token  string
+	Tokens []Token
 }
 
 // Validate reports why the endpoint cannot be served like this.
@@ -45,7 +47,7 @@ func (c Config) Validate() error {
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return fmt.Errorf("[admin] listen %q: the port is not a number from 0 to 65535", c.Listen)
 	}
-	if c.Token == "" && !isLoopback(host) {
+	if c.Token == "" && len(c.Tokens) == 0 && !isLoopback(host) {
 		return fmt.Errorf("[admin] listen %q is reachable from other machines: set [admin] token, or listen on 127.0.0.1", c.Listen)
 	}
 	return nil
@@ -136,6 +138,7 @@ func (e *ListenError) EnvError() bool { return true }
 // Server is the endpoint. New does no I/O, Open listens, Close waits.
 type Server struct {
 	cfg  Config
+	keys *keys
 	deps Deps
 	log  *slog.Logger
 
@@ -173,12 +176,16 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Taps == nil {
 		deps.Taps = event.NewTaps()
 	}
+	keys, err := newKeys(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	ui, err := newAssets()
 	if err != nil {
 		return nil, err
 	}
 	return &Server{
-		cfg: cfg, deps: deps, log: deps.Log, assets: ui,
+		cfg: cfg, keys: keys, deps: deps, log: deps.Log, assets: ui,
 		pictures: live.NewPictures(deps.Status, pictureEvery),
 	}, nil
 }
@@ -208,7 +215,7 @@ func (s *Server) Open(ctx context.Context) error {
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	srv := &http.Server{
-		Handler:           s.guard(s.routes()),
+		Handler:           s.guard(s.serveMux()),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		WriteTimeout:      writeTimeout,
@@ -256,49 +263,6 @@ func (s *Server) Close() error {
 	}
 	<-done
 	return err
-}
-
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	handle := func(pattern string, h handler) { mux.HandleFunc(pattern, s.serve(h)) }
-
-	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", s.deps.Metrics)
-
-	mux.HandleFunc("GET /{$}", s.page)
-	mux.HandleFunc("GET /assets/{name}", s.asset)
-
-	handle("GET /api/v1/status", s.status)
-	mux.HandleFunc("GET /api/v1/events", s.events)
-	handle("GET /api/v1/config", s.config)
-	handle("POST /api/v1/reload", s.reload)
-	mux.HandleFunc("GET /api/v1/backup", s.backup)
-	handle("GET /api/v1/topics", s.topics)
-	handle("GET /api/v1/topics/{name}", s.topic)
-	handle("POST /api/v1/topics/{name}/publish", s.publish)
-	mux.HandleFunc("GET /api/v1/topics/{name}/tail", s.tail)
-	mux.HandleFunc("GET /api/v1/topics/{name}/watch", s.watchTopic)
-	handle("GET /api/v1/topics/{name}/messages/{seq}", s.message)
-	handle("GET /api/v1/pipelines", s.pipelines)
-	handle("GET /api/v1/pipelines/{name}", s.pipeline)
-	mux.HandleFunc("GET /api/v1/pipelines/{name}/watch", s.watchStage)
-	handle("POST /api/v1/pipelines/{name}/pause", s.pause)
-	handle("POST /api/v1/pipelines/{name}/resume", s.resume)
-	handle("POST /api/v1/pipelines/{name}/reset", s.reset)
-	handle("GET /api/v1/plugins", s.plugins)
-	handle("GET /api/v1/plugins/{name}", s.plugin)
-	handle("POST /api/v1/plugins/{name}/rollback", s.rollback)
-	handle("GET /api/v1/dead-letters", s.deadLetters)
-	handle("GET /api/v1/dead-letters/{id}", s.deadLetter)
-	handle("POST /api/v1/dead-letters/{id}/redrive", s.redriveEdited)
-	handle("POST /api/v1/dead-letters/redrive", s.redrive)
-	handle("POST /api/v1/dead-letters/purge", s.purge)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, topics, pipelines, plugins and dead-letters",
-			r.Method, r.URL.Path))
-	})
-	return mux
 }
 
 // rootCause returns the innermost error, which is the readable one of a chain

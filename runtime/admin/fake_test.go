@@ -176,6 +176,9 @@ func (f *fake) RedriveEdited(_ context.Context, id uint64, edit status.Edit) (ui
 	if id != 4 {
 		return 0, errNotFound
 	}
+	if edit.Payload == nil {
+		return 0, nil
+	}
 	f.called("redrive %d as %s", id, *edit.Payload)
 	return 12, nil
 }

@@ -29,7 +29,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	if !st.Ready {
 		code = http.StatusServiceUnavailable
-		if s.cfg.Token == "" {
+		if !s.keys.wanted() {
 			out.Reasons = reasons(st)
 		}
 	}

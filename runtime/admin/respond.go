@@ -12,6 +12,7 @@ import (
 // apiError is an error with the HTTP status it is answered with.
 type apiError struct {
 	status int
+	code   string // the word for it; "" is that of the status
 	msg    string
 }
 
@@ -26,6 +27,9 @@ type errorBody struct {
 	Error string `json:"error"`
 	Code  string `json:"code"`
 }
+
+// codeRole is the word for a token that is good for less than was asked for.
+const codeRole = "role"
 
 // codeOf gives each HTTP status in use a word that scripts can match.
 func codeOf(status int) string {
@@ -81,7 +85,12 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	if code == http.StatusInternalServerError {
 		s.log.Warn("an admin request failed", "err", err)
 	}
-	s.writeJSON(w, code, errorBody{Error: err.Error(), Code: codeOf(code)})
+	word := codeOf(code)
+	var own *apiError
+	if errors.As(err, &own) && own.code != "" {
+		word = own.code
+	}
+	s.writeJSON(w, code, errorBody{Error: err.Error(), Code: word})
 }
 
 func (s *Server) statusOf(err error) int {

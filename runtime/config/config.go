@@ -61,7 +61,15 @@ type TLS struct {
 // Admin is the table [admin].
 type Admin struct {
 	Listen *string `toml:"listen" default:"127.0.0.1:7422" doc:"Address of the endpoint. \"\" = none; port 0 = any free port."`
-	Token  Secret  `toml:"token" doc:"Bearer token that requests must carry. Required when listen is not a loopback address."`
+	Token  Secret  `toml:"token" doc:"Bearer token that requests must carry; it has the role admin. It, or one of tokens, is required when listen is not a loopback address."`
+	// Each of Tokens is for one person or program, so that what it does has a name.
+	Tokens map[string]AdminToken `toml:"tokens" doc:"Further bearer tokens by the name of whom they are for, each with a role."`
+}
+
+// AdminToken is a table [admin.tokens.NAME].
+type AdminToken struct {
+	Token Secret `toml:"token" doc:"The token. Required."`
+	Role  string `toml:"role" enum:"view|operate|admin" doc:"What it is good for. view: reading everything; operate: also pause, resume, reset, redrive, rollback and reload; admin: also publishing, editing and purging events, and backups. Required."`
 }
 
 // Topic is a table [topics.NAME]. Nothing is ever deleted from a topic that

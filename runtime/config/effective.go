@@ -71,8 +71,8 @@ func settings(prefix string, v reflect.Value) []Setting {
 	return out
 }
 
-// entries lists a map: outputs, secrets, or a plugin's own configuration, which
-// may hold what its author should have made a secret.
+// entries lists a map: outputs, tokens, secrets, or a plugin's own configuration,
+// which may hold what its author should have made a secret.
 func entries(prefix string, v reflect.Value) []Setting {
 	var out []Setting
 	keys := v.MapKeys()
@@ -82,7 +82,7 @@ func entries(prefix string, v reflect.Value) []Setting {
 		switch value := one.Interface().(type) {
 		case Secret:
 			out = append(out, Setting{Key: key, Value: tomlText(value)})
-		case Output:
+		case Output, AdminToken:
 			out = append(out, settings(key+".", one)...)
 		default:
 			out = append(out, Setting{Key: key, Value: tomlText(masked(k.String(), value))})

@@ -15,6 +15,9 @@ user = "u"
 password = "env:NATS_PASSWORD"
 [admin]
 token = "file:token.txt"
+[admin.tokens.grafana]
+token = "env:GRAFANA"
+role = "view"
 [topics.a]
 subjects = ["a.>"]
 max_age = "7d"
@@ -61,7 +64,7 @@ more = { topic = "b", subject = "b.more" }
 	}
 	got := b.String()
 	for _, want := range []string{
-		`url = "nats://nats.example:4222"`, `password = "env:NATS_PASSWORD"`, `token = "file:token.txt"`,
+		`url = "nats://nats.example:4222"`, `password = "env:NATS_PASSWORD"`, `token = "file:token.txt"`, `tokens.grafana.token = "env:GRAFANA"`, `tokens.grafana.role = "view"`,
 		`subjects = ["a.>"]`, `max_age = "7d"`, `full = "drop-oldest"  # default`,
 		`limits.rate = "20/s"`, `limits.memory = "64MiB"  # default`, `limits.max_in_flight = 4096  # default`,
 		`secrets.key = "env:KEY"`, `config.db_password = "[secret]"`,

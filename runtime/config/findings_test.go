@@ -95,6 +95,15 @@ func TestFindings(t *testing.T) {
 		{"exactly once with a server that cannot", edit(`from = "a"`, "from = \"a\"\ndelivery = 'exactly-once'") + "[server]\ndurability = 'async'", []string{
 			`9:12: conflict: exactly-once is not possible with server.durability = "async": the server stores no atomic batches then; use "os" or "fsync"`,
 		}},
+		{"tokens of the admin endpoint", sound + "[admin]\ntoken = 'env:T'\n[admin.tokens.Grafana]\ntoken = 'env:G'\nrole = 'read'\n[admin.tokens.token]\ntoken = 'hunter2'\n[admin.tokens.ci]", []string{
+			`14:15: bad-name: "Grafana" cannot be the name of a token: use a-z, 0-9 and -, not - first (did you mean "grafana"?)`,
+			`16:8: bad-value: admin.tokens.Grafana.role is "read"; it can be "view", "operate" or "admin"`,
+			`17:15: conflict: "token" is the name of admin.token; give this token another`,
+			`17:15: missing: the token "token" has no role: role = "view", "operate" or "admin"`,
+			`18:9: bad-value: admin.tokens.token.token: a secret is written "env:NAME" or "file:PATH", never as its value`,
+			`19:15: missing: the token "ci" has no role: role = "view", "operate" or "admin"`,
+			`19:15: missing: the token "ci" has no value: token = "env:NAME" or "file:PATH"`,
+		}},
 		{"a configuration that JSON cannot hold", sound + "[plugins.g.config]\na = [1, nan]", []string{
 			`13:9: bad-value: plugins.g.config.a[1] is NaN, which JSON cannot hold`,
 		}},

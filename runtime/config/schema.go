@@ -148,6 +148,11 @@ func completeSchema(root *jsonschema.Schema, builtins []string) {
 	topics.Properties = jsonschema.NewProperties()
 	topics.Properties.Set(DeadLetters, &dead)
 
+	if admin, ok := root.Properties.Get("admin"); ok {
+		_, token := named(admin, "tokens")
+		token.Required = []string{"token", "role"}
+	}
+
 	_, plugin := named(root, "plugins")
 	plugin.OneOf = []*jsonschema.Schema{{Required: []string{"path"}}, {Required: []string{"builtin"}}}
 	if builtin, ok := plugin.Properties.Get("builtin"); ok {

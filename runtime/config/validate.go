@@ -170,20 +170,6 @@ func (v *validator) url(p path, list string) {
 	}
 }
 
-func (v *validator) admin() {
-	a, p := v.c.Admin, path{"admin"}
-	v.listen(p.of("listen"), a.Listen)
-	if a.Listen == nil || *a.Listen == "" || v.bad(p.of("listen")) {
-		return
-	}
-	if a.Token == "" && !loopback(*a.Listen) && !v.bad(p.of("token")) {
-		v.add(p.of("listen"), CodeConflict, `admin.listen %q is open to the network, so admin.token is required: token = "env:WASMILL_ADMIN_TOKEN"`, *a.Listen)
-	}
-	if l := v.c.Server.Listen; v.c.Server.URL == "" && l != nil && *l == *a.Listen && !strings.HasSuffix(*l, ":0") {
-		v.add(p.of("listen"), CodeConflict, "admin.listen and server.listen are both %q", *l)
-	}
-}
-
 func (v *validator) listen(p path, addr *string) {
 	if addr == nil || *addr == "" || v.bad(p) {
 		return

@@ -109,6 +109,7 @@ func adminFields(a, b *Admin) []string {
 	var c changed
 	c.when("listen", a.Listen != b.Listen)
 	c.when("token", a.Token != b.Token)
+	c.when("tokens", !slices.Equal(a.Tokens, b.Tokens))
 	return c.sorted()
 }
 

@@ -43,7 +43,7 @@ func From(cfg *config.Config, file string) (*Plan, error) {
 // build makes the plan of c with relative paths below dir; "" leaves them as
 // they are written.
 func build(c *config.Config, dir string) (*Plan, error) {
-	p := &Plan{Server: serverOf(&c.Server, dir), Admin: Admin{Listen: deref(c.Admin.Listen), Token: c.Admin.Token}}
+	p := &Plan{Server: serverOf(&c.Server, dir), Admin: adminOf(&c.Admin)}
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
 		p.Topics = append(p.Topics, topicOf(name, c.Topics[name]))
 	}
@@ -94,6 +94,14 @@ func serverOf(s *config.Server, dir string) Server {
 		Credentials: within(dir, s.Credentials),
 		TLS:         TLS{CA: within(dir, s.TLS.CA), Cert: within(dir, s.TLS.Cert), Key: within(dir, s.TLS.Key)},
 	}
+}
+
+func adminOf(a *config.Admin) Admin {
+	out := Admin{Listen: deref(a.Listen), Token: a.Token}
+	for _, name := range slices.Sorted(maps.Keys(a.Tokens)) {
+		out.Tokens = append(out.Tokens, AdminToken{Name: name, Role: a.Tokens[name].Role, Token: a.Tokens[name].Token})
+	}
+	return out
 }
 
 func topicOf(name string, t config.Topic) Topic {

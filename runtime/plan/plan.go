@@ -74,7 +74,15 @@ type TLS struct{ CA, Cert, Key string }
 // Admin is the HTTP endpoint. Listen "" means there is none.
 type Admin struct {
 	Listen string
-	Token  config.Secret
+	Token  config.Secret // with the role admin; "" = none
+	Tokens []AdminToken  `json:",omitempty"` // sorted by name
+}
+
+// AdminToken is one of the endpoint's named tokens.
+type AdminToken struct {
+	Name  string
+	Role  string // "view", "operate" or "admin"
+	Token config.Secret
 }
 
 // Topic is a named durable log. A limit of 0 is none.

@@ -244,6 +244,8 @@ func other(t *testing.T, v reflect.Value) {
 		v.Set(reflect.ValueOf([]string{"x"}))
 	case json.RawMessage:
 		v.SetBytes([]byte("{}"))
+	case []AdminToken:
+		v.Set(reflect.ValueOf([]AdminToken{{Name: "x"}}))
 	case map[string]config.Secret:
 		v.Set(reflect.ValueOf(map[string]config.Secret{"x": "env:X"}))
 	default:

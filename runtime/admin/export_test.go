@@ -1,0 +1,10 @@
+package admin
+
+// Routes returns the patterns that s serves with the least role of each.
+func Routes(s *Server) map[string]Role {
+	out := map[string]Role{}
+	for _, r := range s.routes() {
+		out[r.pattern] = r.least
+	}
+	return out
+}

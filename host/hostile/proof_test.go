@@ -46,20 +46,28 @@ const (
 	tries = 3
 )
 
+// proofEnv is the folder with the modules, for the process that runs them.
 const proofEnv = "WASMILL_TEST_PROOF"
 
 // TestProof runs every module in one process of 512 MiB, beside a pipeline that
-// does its work, and prints what came of it.
+// does its work, and prints what came of it. The process reads the modules from
+// files, as it does with those of users: making them costs more than refusing them.
 func TestProof(t *testing.T) {
 	if os.Getenv(proofEnv) != "" {
 		return
+	}
+	modules := t.TempDir()
+	for i, c := range hostile.Cases() {
+		if err := os.WriteFile(moduleFile(modules, i), c.Module(), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	g := newGroup(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestProofProcess$", "-test.v", "-test.timeout=30m")
 	if g != nil {
 		cmd = exec.CommandContext(t.Context(), "sh", append([]string{"-c", `echo $$ > "$0" && exec "$@"`, g.procs()}, cmd.Args...)...)
 	}
-	cmd.Env = append(os.Environ(), proofEnv+"=1", "GOMEMLIMIT="+strconv.Itoa(softLimit))
+	cmd.Env = append(os.Environ(), proofEnv+"="+modules, "GOMEMLIMIT="+strconv.Itoa(softLimit))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		t.Errorf("the process with the hostile modules: %v", err)
@@ -72,6 +80,18 @@ func TestProof(t *testing.T) {
 	if g.kills() > 0 {
 		t.Error("the process was killed for its memory")
 	}
+}
+
+func moduleFile(dir string, i int) string { return filepath.Join(dir, strconv.Itoa(i)+".wasm") }
+
+// read is the module of case i.
+func read(t *testing.T, i int) []byte {
+	t.Helper()
+	module, err := os.ReadFile(moduleFile(os.Getenv(proofEnv), i))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return module
 }
 
 // group is a memory cgroup of either version.
@@ -232,7 +252,7 @@ type cost struct {
 func refusals(t *testing.T, h *host.Host) costs {
 	t.Helper()
 	all := costs{groups: map[string]*cost{}}
-	for _, c := range hostile.Cases() {
+	for i, c := range hostile.Cases() {
 		g := all.groups[c.Group]
 		if g == nil {
 			g = &cost{}
@@ -244,7 +264,7 @@ func refusals(t *testing.T, h *host.Host) costs {
 			continue
 		}
 		g.refused++
-		module := c.Module()
+		module := read(t, i)
 		best := result{took: time.Hour}
 		least := int64(1) << 40
 		for range tries {
@@ -278,8 +298,8 @@ func attack(t *testing.T, h *host.Host) (map[string]time.Duration, int) {
 	t.Helper()
 	late := map[string]time.Duration{}
 	stopped := 0
-	for _, c := range hostile.Cases() {
-		module := c.Module()
+	for i, c := range hostile.Cases() {
+		module := read(t, i)
 		best := time.Hour
 		for range tries {
 			r := run(t.Context(), h, module, callDeadline)

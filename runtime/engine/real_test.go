@@ -114,7 +114,11 @@ func newFixture(t *testing.T, listen string) *fixture {
 	if err := r.broker.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h := host.New(host.Options{CacheDir: engine.CacheDir})
+	worker, err := host.Executable(engine.CompileWorker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := host.New(host.Options{CacheDir: engine.CacheDir, Worker: worker}) // as the product does
 	if err := h.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -253,6 +257,10 @@ func TestReloadUnderLoad(t *testing.T) {
 					return
 				}
 				events++
+			}
+			if err := pub.Flush(context.Background()); err != nil { // or they would wait for more
+				published <- err
+				return
 			}
 			<-tick.C
 		}

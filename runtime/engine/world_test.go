@@ -26,7 +26,13 @@ import (
 // CacheDir is where the tests with real modules keep what they compile.
 var CacheDir string
 
+// CompileWorker is the argument that makes the test binary a worker.
+const CompileWorker = "compile-worker"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == CompileWorker {
+		os.Exit(host.CompileWorker(os.Args[2], os.Stdin, os.Stdout))
+	}
 	dir, err := os.MkdirTemp("", "wasmill-engine-test-")
 	if err != nil {
 		panic(err)

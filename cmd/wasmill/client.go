@@ -30,6 +30,15 @@ func (a *app) file(args []string) string {
 // client finds the running instance: --admin, WASMILL_ADMIN, or the [admin] of
 // the TOML file at hand.
 func (a *app) client() (*admin.Client, error) {
+	cl, err := a.findClient()
+	if err != nil {
+		return nil, err
+	}
+	cl.OnWarning(func(w string) { a.note("%s", a.paint(a.stderr, yellow, clean(w))) })
+	return cl, nil
+}
+
+func (a *app) findClient() (*admin.Client, error) {
 	url := cmp.Or(a.flags.admin, a.getenv("WASMILL_ADMIN"))
 	token := cmp.Or(a.flags.token, a.getenv("WASMILL_ADMIN_TOKEN"))
 	if url != "" && token != "" {

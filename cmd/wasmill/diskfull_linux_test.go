@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wasmill/wasmill/runtime/admin"
+	"github.com/wasmill/wasmill/runtime/status"
 )
 
 // When the disk fills up under load the process says so, is not ready and
@@ -50,6 +53,20 @@ func TestFullDiskIsSaidAndLosesNothing(t *testing.T) {
 	if book.count() == 0 {
 		t.Fatal("nothing was acknowledged before the disk was full")
 	}
+	// An operator can still pause: what cannot be stored of it is told.
+	cl := admin.NewClient(p.admin, "")
+	defer cl.Close()
+	warning := ""
+	cl.OnWarning(func(w string) { warning = w })
+	if _, err := cl.Pause(t.Context(), "ledger"); err == nil || !strings.Contains(err.Error(), "is paused, but a restart would let it go on") {
+		t.Errorf("a pause on a full disk answers %v", err)
+	}
+	if st, err := cl.Pipeline(t.Context(), "ledger"); err != nil || st.State != status.StatePaused {
+		t.Errorf("after the pause the pipeline is %s, %v", st.State, err)
+	}
+	if !strings.Contains(warning, "the audit record of this action is not stored yet") {
+		t.Errorf("the warning is %q", warning)
+	}
 	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +76,13 @@ func TestFullDiskIsSaidAndLosesNothing(t *testing.T) {
 		return err == nil && code == http.StatusOK
 	})
 	t.Logf("ready again %s after there was space", time.Since(freed).Round(time.Millisecond))
+	if _, err := cl.Resume(t.Context(), "ledger"); err != nil {
+		t.Error(err)
+	}
+	poll(t, 60*time.Second, "the audit record of the pause is stored", func() bool {
+		list, err := cl.Audit(t.Context(), status.AuditFilter{Action: "pipelines.pause"})
+		return err == nil && len(list) == 1 && list[0].Seq > 0
+	})
 	book.waitFor(t, book.count()+1000)
 	stop()
 	wg.Wait()

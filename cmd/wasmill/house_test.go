@@ -74,6 +74,7 @@ var house = map[string][]string{
 		"github.com/prometheus/client_golang", "github.com/prometheus/common",
 	},
 	"runtime/live":  {"runtime/event", "runtime/status"},
+	"runtime/audit": {"runtime/event", "runtime/plan", "runtime/status"},
 	"runtime/admin": {"runtime/event", "runtime/live", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
 	"runtime/bench": {
 		"runtime/engine", "runtime/broker", "runtime/pipeline", "runtime/plan", "runtime/event", "runtime/status",

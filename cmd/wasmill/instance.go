@@ -16,6 +16,7 @@ import (
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/runtime/admin"
+	"github.com/wasmill/wasmill/runtime/audit"
 	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/config"
 	"github.com/wasmill/wasmill/runtime/engine"
@@ -42,6 +43,7 @@ type instance struct {
 	admin   *admin.Server // nil when [admin] listen is ""
 	watch   *reload.Watcher
 	taps    *event.Taps
+	audit   *audit.Log
 	log     *slog.Logger
 
 	watching atomic.Bool // watch is open
@@ -57,7 +59,7 @@ type opening struct {
 // open starts everything that a plan asks for. What fails is closed again.
 func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, err error) {
 	log := o.log
-	in := &instance{plan: p, metrics: metrics.New(), taps: event.NewTaps(), log: log}
+	in := &instance{plan: p, metrics: metrics.New(), taps: event.NewTaps(), audit: audit.New(log), log: log}
 	defer func() {
 		if err != nil {
 			// What was open is closed quietly; err says why.
@@ -69,7 +71,7 @@ func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, e
 		told, reloads = *o.listener, nil // the listener is told of reloads
 	}
 	now := live.New()
-	listener := event.Tee(in.metrics.Listener(), told, now.Listener())
+	listener := event.Tee(in.metrics.Listener(), told, now.Listener(), reloadsTo(in.audit.Note))
 	bc, err := brokerConfig(p)
 	if err != nil {
 		return nil, err
@@ -80,6 +82,7 @@ func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, e
 		return nil, err
 	}
 	in.broker = b
+	in.audit.Open(b, broker.ErrNotFound)
 	if in.host, err = a.openHost(ctx, log); err != nil {
 		return nil, err
 	}
@@ -143,6 +146,7 @@ func (in *instance) close() error {
 	if in.admin != nil {
 		keep("admin endpoint", in.admin.Close())
 	}
+	in.audit.Close()
 	if in.host != nil {
 		keep("host", in.host.Close(ctx))
 	}
@@ -234,6 +238,7 @@ func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps 
 			return topicPublisher{p}, nil
 		},
 		DeadLetters: in.engine.DeadLetters(),
+		Audit:       in.audit,
 		Reload:      in.reload,
 		Backup:      func(ctx context.Context, w io.Writer) error { return in.backup(ctx, w, a.version) },
 		Config:      func(context.Context) (status.Configuration, error) { return in.configuration(a.builtinNames()) },

@@ -85,7 +85,8 @@ func (in *instance) serve(ctx context.Context, systemd supervisor) {
 		select {
 		case <-hup:
 			systemd.reloading()
-			_, _ = in.watch.Reload(ctx) // what is refused is logged where it is found
+			_, err := in.watch.Reload(ctx) // what is refused is logged where it is found
+			in.audit.Note(auditOf(status.AuditRecord{Actor: signaled, Action: "reload"}, err))
 			systemd.ready(in.engine.Status(ctx))
 		case <-ctx.Done():
 			return

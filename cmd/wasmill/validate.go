@@ -91,7 +91,7 @@ func (a *app) validateCmd() *cobra.Command {
 			case err != nil:
 				return &exitError{exitInvalid, err}
 			}
-			a.printf("%s is valid: %s with dead-letters, %s, %s\n", file, plural(out.Topics, "topic"), plural(out.Plugins, "plugin"), plural(out.Pipelines, "pipeline"))
+			a.printf("%s is valid: %s with dead-letters and wasmill-audit, %s, %s\n", file, plural(out.Topics, "topic"), plural(out.Plugins, "plugin"), plural(out.Pipelines, "pipeline"))
 			return nil
 		},
 	}

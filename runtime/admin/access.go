@@ -105,6 +105,7 @@ func (s *Server) allow(least Role, next http.Handler) http.Handler {
 			}
 		}
 		if err != nil {
+			s.auditRefused(r, who, err)
 			if s.statusOf(err) == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="wasmill"`)
 			}

@@ -53,6 +53,9 @@ var leastRoles = map[string]admin.Role{
 	"POST /api/v1/dead-letters/redrive":      admin.RoleOperate,
 	"POST /api/v1/dead-letters/{id}/redrive": admin.RoleAdmin,
 	"POST /api/v1/dead-letters/purge":        admin.RoleAdmin,
+
+	"GET /api/v1/audit":      admin.RoleView,
+	"GET /api/v1/audit/tail": admin.RoleView,
 }
 
 // Every route asks for exactly the role that the table has, of everybody.

@@ -106,6 +106,7 @@ type Deps struct {
 	Topics      Topics
 	Publisher   func(ctx context.Context, topic string) (Publisher, error)
 	DeadLetters DeadLetters
+	Audit       Audit // nil keeps none
 	Reload      func(ctx context.Context) ([]plan.Change, error)
 	Backup      func(ctx context.Context, w io.Writer) error
 	Config      func(ctx context.Context) (status.Configuration, error)
@@ -169,6 +170,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	if deps.Version == "" {
 		deps.Version = "unknown" // the header must be there: the client knows a Wasmill by it
+	}
+	if deps.Audit == nil {
+		deps.Audit = noAudit{}
 	}
 	if deps.Live == nil {
 		deps.Live = live.New()

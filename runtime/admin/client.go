@@ -23,6 +23,7 @@ type Client struct {
 	base  string
 	token string
 	http  *http.Client
+	warn  func(string)
 }
 
 // NewClient returns a client of the endpoint at base, such as
@@ -43,6 +44,10 @@ func NewClient(base, token string) *Client {
 		}},
 	}
 }
+
+// OnWarning has f called with what is not quite as it should be about something
+// that was done.
+func (c *Client) OnWarning(f func(string)) { c.warn = f }
 
 // URL is the endpoint's address.
 func (c *Client) URL() string { return c.base }
@@ -165,29 +170,39 @@ func (c *Client) Tail(ctx context.Context, t TailRequest, f func(status.Message)
 		if res.StatusCode >= http.StatusBadRequest {
 			return c.read(res, &struct{}{})
 		}
-		return c.stream(ctx, res.Body, f)
+		return readLines(ctx, c, res.Body, func(m *messageLine) error { return f(m.Message) })
 	})
 }
 
-// stream calls f with each message of a tail's body.
-func (c *Client) stream(ctx context.Context, body io.Reader, f func(status.Message) error) error {
+// lineOf is a line of a stream: a value, or the error that ends the stream.
+type lineOf interface{ failed() errorBody }
+
+type messageLine struct {
+	status.Message
+	errorBody
+}
+
+func (l *messageLine) failed() errorBody { return l.errorBody }
+
+// readLines calls f with each line of a body.
+func readLines[T any, P interface {
+	*T
+	lineOf
+}](ctx context.Context, c *Client, body io.Reader, f func(P) error) error {
 	dec := json.NewDecoder(body)
 	for {
-		var m struct {
-			status.Message
-			errorBody
-		}
-		switch err := dec.Decode(&m); {
+		m := P(new(T))
+		switch err := dec.Decode(m); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
 			return fmt.Errorf("the stream from %s broke off: %w", c.base, rootCause(err))
-		case m.Error != "":
-			return &Error{Status: http.StatusInternalServerError, Code: m.Code, Message: m.Error}
+		case m.failed().Code != "":
+			return &Error{Status: http.StatusInternalServerError, Code: m.failed().Code, Message: m.failed().Error}
 		}
-		if err := f(m.Message); err != nil {
+		if err := f(m); err != nil {
 			return err
 		}
 	}
@@ -314,6 +329,9 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	defer func() { _ = res.Body.Close() }()
 	if res.Header.Get(VersionHeader) == "" {
 		return &NotWasmillError{URL: c.base, Detail: "it answered " + res.Status + " without the header " + VersionHeader}
+	}
+	if w := res.Header.Get(WarningHeader); w != "" && c.warn != nil {
+		c.warn(w)
 	}
 	return use(res)
 }

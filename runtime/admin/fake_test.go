@@ -29,6 +29,7 @@ type fake struct {
 	status  status.Status
 	metrics http.Handler
 	live    *live.Live
+	audit   admin.Audit
 	taps    *event.Taps
 
 	mu       sync.Mutex
@@ -199,7 +200,7 @@ func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 		Reload:    func(context.Context) ([]plan.Change, error) { f.called("reload"); return nil, nil },
 		Backup:    func(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) },
 		Metrics:   f.metrics,
-		Live:      f.live, Taps: f.taps,
+		Live:      f.live, Taps: f.taps, Audit: f.audit,
 		Config: func(context.Context) (status.Configuration, error) { return status.Configuration{Hash: "abc"}, nil },
 		StatusOf: func(err error) int {
 			if errors.Is(err, errNotFound) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/status"
@@ -77,6 +78,10 @@ func (s *Server) reload(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a := actionOf(r.Context())
+	for _, c := range changes {
+		a.detail(c.What+" "+c.Name, c.Op)
+	}
 	return Reloaded{Changes: changes}, nil
 }
 
@@ -132,11 +137,13 @@ func (s *Server) reset(r *http.Request) (any, error) {
 	if req.To == "" {
 		return nil, failure(http.StatusBadRequest, `reset: "to" is missing: "all", "new", "seq:N" or an RFC 3339 time`)
 	}
-	name := r.PathValue("name")
+	name, a := r.PathValue("name"), actionOf(r.Context())
+	a.detail("to", req.To)
 	seq, err := s.deps.Pipelines.Reset(r.Context(), name, req.To)
 	if err != nil {
 		return nil, err
 	}
+	a.detail("next_seq", strconv.FormatUint(seq, 10))
 	return ResetDone{Pipeline: name, NextSeq: seq}, nil
 }
 
@@ -155,7 +162,11 @@ func (s *Server) plugin(r *http.Request) (any, error) {
 }
 
 func (s *Server) rollback(r *http.Request) (any, error) {
-	return s.deps.Plugins.Rollback(r.Context(), r.PathValue("name"))
+	g, err := s.deps.Plugins.Rollback(r.Context(), r.PathValue("name"))
+	if err == nil {
+		actionOf(r.Context()).detail("digest", g.Digest)
+	}
+	return g, err
 }
 
 // Count says how many things a request touched.
@@ -176,6 +187,22 @@ type Selection struct {
 
 func (sel *Selection) filter() status.DeadLetterFilter {
 	return status.DeadLetterFilter{Pipeline: sel.Pipeline, Stage: sel.Stage, Plugin: sel.Plugin, Fault: sel.Fault}
+}
+
+// tell puts the selection into the record of the action.
+func (sel *Selection) tell(a *action) {
+	ids := make([]string, 0, min(len(sel.IDs), 100))
+	for _, id := range sel.IDs[:cap(ids)] {
+		ids = append(ids, strconv.FormatUint(id, 10))
+	}
+	a.detail("ids", strings.Join(ids, " "))
+	a.detail("pipeline", sel.Pipeline)
+	a.detail("stage", sel.Stage)
+	a.detail("plugin", sel.Plugin)
+	a.detail("fault", sel.Fault)
+	if sel.All {
+		a.detail("all", "true")
+	}
 }
 
 func selected(r *http.Request) (Selection, error) {
@@ -240,7 +267,9 @@ func (s *Server) redrive(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	sel.tell(actionOf(r.Context()))
 	n, err := s.deps.DeadLetters.Redrive(r.Context(), sel.IDs, sel.filter())
+	actionOf(r.Context()).detail("count", strconv.Itoa(n))
 	return Count{n}, err
 }
 
@@ -264,7 +293,12 @@ func (s *Server) redriveEdited(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a := actionOf(r.Context())
+	a.detail("edited", "true")
 	seq, err := s.deps.DeadLetters.RedriveEdited(r.Context(), id, edit)
+	if seq > 0 {
+		a.detail("stored", fmt.Sprintf("%s/%d", l.SourceTopic, seq))
+	}
 	return Redriven{ID: id, Topic: l.SourceTopic, Seq: seq}, err
 }
 
@@ -273,7 +307,9 @@ func (s *Server) purge(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	sel.tell(actionOf(r.Context()))
 	n, err := s.deps.DeadLetters.Purge(r.Context(), sel.IDs, sel.filter())
+	actionOf(r.Context()).detail("count", strconv.Itoa(n))
 	return Count{n}, err
 }
 

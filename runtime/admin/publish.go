@@ -53,6 +53,14 @@ func (s *Server) publish(r *http.Request) (any, error) {
 	defer func() { _ = pub.Close() }() // Flush has confirmed everything, or reported why not
 
 	var done Published
+	act := actionOf(ctx)
+	act.counts = map[string]int64{} // one of many requests, often
+	defer func() {
+		act.counts["messages"], act.counts["bytes"] = int64(done.Published), int64(done.Bytes)
+		if done.Error != "" {
+			act.detail("refused", done.Error)
+		}
+	}()
 	add := func(payload []byte) error {
 		var err error
 		if m.Subject, err = subject.render(payload, t.Subjects); err != nil {

@@ -69,12 +69,21 @@ func (s *Server) serve(h handler) http.HandlerFunc {
 				return
 			}
 		}
-		v, err := h(r)
+		v, err := h(r.WithContext(context.WithValue(r.Context(), warningKey{}, w.Header())))
 		if err != nil {
 			s.fail(w, err)
 			return
 		}
 		s.writeJSON(w, http.StatusOK, v)
+	}
+}
+
+type warningKey struct{}
+
+// warn puts a warning beside the answer of the request of ctx.
+func warn(ctx context.Context, text string) {
+	if h, ok := ctx.Value(warningKey{}).(http.Header); ok {
+		h.Set(WarningHeader, text)
 	}
 }
 

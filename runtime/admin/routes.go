@@ -16,6 +16,8 @@ func (s *Server) routes() []route {
 	var out []route
 	raw := func(least Role, pattern string, h http.HandlerFunc) { out = append(out, route{pattern, least, h}) }
 	handle := func(least Role, pattern string, h handler) { raw(least, pattern, s.serve(h)) }
+	// What changes something is in the audit log, by its verb.
+	change := func(least Role, pattern, verb string, h handler) { raw(least, pattern, s.act(verb, h)) }
 
 	raw(roleOpen, "GET /healthz", s.healthz)
 	raw(roleOpen, "GET /readyz", s.readyz)
@@ -28,30 +30,32 @@ func (s *Server) routes() []route {
 	handle(RoleView, "GET /api/v1/status", s.status)
 	raw(RoleView, "GET /api/v1/events", s.events)
 	handle(RoleView, "GET /api/v1/config", s.config)
-	handle(RoleOperate, "POST /api/v1/reload", s.reload)
+	change(RoleOperate, "POST /api/v1/reload", "reload", s.reload)
 	raw(RoleAdmin, "GET /api/v1/backup", s.backup)
 	handle(RoleView, "GET /api/v1/topics", s.topics)
 	handle(RoleView, "GET /api/v1/topics/{name}", s.topic)
-	handle(RoleAdmin, "POST /api/v1/topics/{name}/publish", s.publish)
+	change(RoleAdmin, "POST /api/v1/topics/{name}/publish", "topics.publish", s.publish)
 	raw(RoleView, "GET /api/v1/topics/{name}/tail", s.tail)
 	raw(RoleView, "GET /api/v1/topics/{name}/watch", s.watchTopic)
 	handle(RoleView, "GET /api/v1/topics/{name}/messages/{seq}", s.message)
 	handle(RoleView, "GET /api/v1/pipelines", s.pipelines)
 	handle(RoleView, "GET /api/v1/pipelines/{name}", s.pipeline)
 	raw(RoleView, "GET /api/v1/pipelines/{name}/watch", s.watchStage)
-	handle(RoleOperate, "POST /api/v1/pipelines/{name}/pause", s.pause)
-	handle(RoleOperate, "POST /api/v1/pipelines/{name}/resume", s.resume)
-	handle(RoleOperate, "POST /api/v1/pipelines/{name}/reset", s.reset)
+	change(RoleOperate, "POST /api/v1/pipelines/{name}/pause", "pipelines.pause", s.pause)
+	change(RoleOperate, "POST /api/v1/pipelines/{name}/resume", "pipelines.resume", s.resume)
+	change(RoleOperate, "POST /api/v1/pipelines/{name}/reset", "pipelines.reset", s.reset)
 	handle(RoleView, "GET /api/v1/plugins", s.plugins)
 	handle(RoleView, "GET /api/v1/plugins/{name}", s.plugin)
-	handle(RoleOperate, "POST /api/v1/plugins/{name}/rollback", s.rollback)
+	change(RoleOperate, "POST /api/v1/plugins/{name}/rollback", "plugins.rollback", s.rollback)
 	handle(RoleView, "GET /api/v1/dead-letters", s.deadLetters)
 	handle(RoleView, "GET /api/v1/dead-letters/{id}", s.deadLetter)
-	handle(RoleAdmin, "POST /api/v1/dead-letters/{id}/redrive", s.redriveEdited)
-	handle(RoleOperate, "POST /api/v1/dead-letters/redrive", s.redrive)
-	handle(RoleAdmin, "POST /api/v1/dead-letters/purge", s.purge)
+	change(RoleAdmin, "POST /api/v1/dead-letters/{id}/redrive", "dlq.redrive", s.redriveEdited)
+	change(RoleOperate, "POST /api/v1/dead-letters/redrive", "dlq.redrive", s.redrive)
+	change(RoleAdmin, "POST /api/v1/dead-letters/purge", "dlq.purge", s.purge)
+	handle(RoleView, "GET /api/v1/audit", s.audit)
+	raw(RoleView, "GET /api/v1/audit/tail", s.auditTail)
 	raw(RoleView, "/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, topics, pipelines, plugins and dead-letters",
+		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, topics, pipelines, plugins, dead-letters and audit",
 			r.Method, r.URL.Path))
 	})
 	return out

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/event"
+	"github.com/wasmill/wasmill/runtime/status"
 )
 
 // How often a stream that has shown everything looks for more: soon after the
@@ -85,7 +86,11 @@ func (s *Server) start(r *http.Request, topic, from string) (uint64, error) {
 // that looking never takes part in delivery, and ends when the client leaves,
 // the limit is reached, the server closes, or all is shown and follow=false.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
-	topic := r.PathValue("name")
+	s.follow(w, r, r.PathValue("name"), func(m *status.Message) (any, bool) { return m, true })
+}
+
+// follow streams what show makes of each message that it wants to be shown.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, topic string, show func(*status.Message) (line any, ok bool)) {
 	q, err := parseTail(r)
 	if err != nil {
 		s.fail(w, err)
@@ -116,7 +121,11 @@ func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case err == nil:
 			next, poll = m.Seq+1, minPoll
-			if rc.SetWriteDeadline(time.Now().Add(streamWrite)) != nil || enc.Encode(m) != nil {
+			line, ok := show(&m)
+			if !ok {
+				continue
+			}
+			if rc.SetWriteDeadline(time.Now().Add(streamWrite)) != nil || enc.Encode(line) != nil {
 				return
 			}
 			if shown++; q.limit > 0 && shown >= q.limit {

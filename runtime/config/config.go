@@ -14,19 +14,40 @@
 // its place. The package starts nothing and reads no secret.
 package config
 
-// DeadLetters is the topic that every configuration has, and DeadLetterSubject
-// what it stores.
+import "time"
+
+// The topics that every configuration has, and what they store: the events that
+// no retry could save, and what operators have done.
 const (
 	DeadLetters       = "dead-letters"
 	DeadLetterSubject = "wasmill.dead.>"
+	Audit             = "wasmill-audit"
+	AuditSubject      = "wasmill.audit.>"
 )
+
+// What the audit log keeps unless its table says otherwise.
+const (
+	auditAge      = Duration(90 * 24 * time.Hour)
+	auditMessages = 100_000
+)
+
+// ownTopic returns what a topic of the runtime's own stores, "" for any other topic.
+func ownTopic(name string) string {
+	switch name {
+	case DeadLetters:
+		return DeadLetterSubject
+	case Audit:
+		return AuditSubject
+	}
+	return ""
+}
 
 // Config is one TOML file. In a Config that a program makes, a zero field
 // stands for the default in its tag, as an absent key does in TOML.
 type Config struct {
 	Server    Server              `toml:"server" doc:"The NATS JetStream server that keeps the topics: the embedded one, or an existing one when url is given."`
 	Admin     Admin               `toml:"admin" doc:"The HTTP endpoint for health, metrics and the command line."`
-	Topics    map[string]Topic    `toml:"topics" doc:"Durable logs by name. Each is a JetStream stream of the same name. The topic dead-letters always exists; its limits can be set here, its subjects cannot."`
+	Topics    map[string]Topic    `toml:"topics" doc:"Durable logs by name. Each is a JetStream stream of the same name. The topics dead-letters and wasmill-audit always exist; their limits can be set here, their subjects cannot. Unless set, wasmill-audit keeps 90d, and 100000 messages."`
 	Plugins   map[string]Plugin   `toml:"plugins" doc:"WebAssembly modules by name."`
 	Pipelines map[string]Pipeline `toml:"pipelines" doc:"What is read from which topic, run through which plugins, and published where."`
 
@@ -76,7 +97,7 @@ type AdminToken struct {
 // sets no limit: losing data silently would surprise. When the store is full,
 // new messages are refused and pipelines wait.
 type Topic struct {
-	Subjects    []string `toml:"subjects" doc:"Subjects that the topic stores: \"*\" is any one token, \">\" at the end one or more. No other topic may store them. Required, but for dead-letters."`
+	Subjects    []string `toml:"subjects" doc:"Subjects that the topic stores: \"*\" is any one token, \">\" at the end one or more. No other topic may store them. Required, but for dead-letters and wasmill-audit."`
 	MaxAge      Duration `toml:"max_age" min:"1s" doc:"Messages older than this are deleted. No limit when absent."`
 	MaxBytes    Size     `toml:"max_bytes" min:"1KiB" doc:"Bytes that the topic may take; see full. No limit but the server's max_store when absent."`
 	MaxMessages int64    `toml:"max_messages" min:"1" doc:"Messages that the topic may hold; see full. No limit when absent."`
@@ -153,15 +174,23 @@ func (c *Config) WithDefaults() *Config {
 	out := *c
 	setDefaults(&out.Server)
 	setDefaults(&out.Admin)
-	out.Topics = make(map[string]Topic, len(c.Topics)+1)
+	out.Topics = make(map[string]Topic, len(c.Topics)+2)
 	for name, t := range c.Topics {
 		setDefaults(&t)
 		out.Topics[name] = t
 	}
-	dead := out.Topics[DeadLetters]
-	setDefaults(&dead)
-	dead.Subjects = []string{DeadLetterSubject}
-	out.Topics[DeadLetters] = dead
+	for _, name := range []string{DeadLetters, Audit} {
+		own := out.Topics[name]
+		setDefaults(&own)
+		own.Subjects = []string{ownTopic(name)}
+		if name == Audit && own.MaxAge == 0 {
+			own.MaxAge = auditAge
+		}
+		if name == Audit && own.MaxBytes == 0 && own.MaxMessages == 0 {
+			own.MaxMessages = auditMessages
+		}
+		out.Topics[name] = own
+	}
 	out.Plugins = make(map[string]Plugin, len(c.Plugins))
 	for name, p := range c.Plugins {
 		setDefaults(&p)

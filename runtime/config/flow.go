@@ -163,6 +163,10 @@ func (v *validator) output(p path, topic string) bool {
 		v.add(p, CodeReserved, "only the runtime writes to the topic %s; a plugin sends an event there by its outcome", DeadLetters)
 		return false
 	}
+	if topic == Audit {
+		v.add(p, CodeReserved, "only the runtime writes to the topic %s", Audit)
+		return false
+	}
 	return true
 }
 

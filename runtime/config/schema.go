@@ -136,17 +136,22 @@ func completeSchema(root *jsonschema.Schema, builtins []string) {
 	if subjects, ok := topic.Properties.Get("subjects"); ok {
 		subjects.MinItems = ptr(uint64(1))
 	}
-	dead := *topic
-	dead.Required = nil
-	dead.Description = "The topic that the runtime keeps failed events in. Only its limits can be set."
-	dead.Properties = jsonschema.NewProperties()
-	for p := topic.Properties.Oldest(); p != nil; p = p.Next() {
-		if p.Key != "subjects" {
-			dead.Properties.Set(p.Key, p.Value)
-		}
-	}
 	topics.Properties = jsonschema.NewProperties()
-	topics.Properties.Set(DeadLetters, &dead)
+	for _, of := range []struct{ name, about string }{
+		{DeadLetters, "The topic that the runtime keeps failed events in. Only its limits can be set."},
+		{Audit, "The topic in which the runtime keeps what operators have done. Only its limits can be set; 90d and 100000 messages unless set."},
+	} {
+		own := *topic
+		own.Required = nil
+		own.Description = of.about
+		own.Properties = jsonschema.NewProperties()
+		for p := topic.Properties.Oldest(); p != nil; p = p.Next() {
+			if p.Key != "subjects" {
+				own.Properties.Set(p.Key, p.Value)
+			}
+		}
+		topics.Properties.Set(of.name, &own)
+	}
 
 	if admin, ok := root.Properties.Get("admin"); ok {
 		_, token := named(admin, "tokens")

@@ -30,8 +30,10 @@ type validator struct {
 func (c *Config) Validate() Findings {
 	r := newReport("configuration", nil)
 	full := c.WithDefaults()
-	if s := c.Topics[DeadLetters].Subjects; len(s) > 0 && !slices.Equal(s, full.Topics[DeadLetters].Subjects) {
-		r.deadLetterSubjects()
+	for _, name := range []string{DeadLetters, Audit} {
+		if s := c.Topics[name].Subjects; len(s) > 0 && !slices.Equal(s, full.Topics[name].Subjects) {
+			r.ownSubjects(name)
+		}
 	}
 	checkTags(r, nil, reflect.ValueOf(full).Elem())
 	validate(r, full)
@@ -199,9 +201,9 @@ func (v *validator) topic(name string, t Topic) {
 	p := path{"topics", name}
 	v.name(p, "a topic")
 	subjects := p.of("subjects")
-	if name == DeadLetters {
+	if ownTopic(name) != "" {
 		if v.index.has(subjects...) {
-			v.deadLetterSubjects()
+			v.ownSubjects(name)
 		}
 	} else {
 		if len(t.Subjects) == 0 && v.missing(subjects) {
@@ -218,9 +220,9 @@ func (v *validator) topic(name string, t Topic) {
 	}
 }
 
-func (r *report) deadLetterSubjects() {
-	r.addKey(path{"topics", DeadLetters, "subjects"}, CodeReserved,
-		"the subjects of the topic %s are fixed; its limits can be set", DeadLetters)
+func (r *report) ownSubjects(topic string) {
+	r.addKey(path{"topics", topic, "subjects"}, CodeReserved,
+		"the subjects of the topic %s are fixed; its limits can be set", topic)
 }
 
 func (v *validator) topicSubject(p path, s string) {
@@ -258,7 +260,7 @@ func (v *validator) overlaps() {
 	for _, name := range slices.Sorted(maps.Keys(v.c.Topics)) {
 		for i, s := range v.c.Topics[name].Subjects {
 			p := path{"topics", name, "subjects", element(i)}
-			if name != DeadLetters && !v.bad(p) {
+			if ownTopic(name) == "" && !v.bad(p) {
 				line, col := v.index.at(p)
 				all = append(all, at{p, name, s, line, col})
 			}

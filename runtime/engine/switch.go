@@ -228,6 +228,9 @@ func (p *plugin) wants(digest string) bool {
 	return digest != p.mu.current.Digest
 }
 
+// ReasonOperator is why a generation was rolled back that an operator did not want.
+const ReasonOperator = "rolled back by an operator"
+
 // Rollback goes back to the plugin's generation before the one in use, also
 // when its file has changed since. What is rolled back is not loaded again
 // until the file changes to another version. ErrNotFound, ErrNoPrevious.
@@ -257,7 +260,7 @@ func (e *Engine) Rollback(ctx context.Context, name string) (status.Generation, 
 	}
 	if err == nil {
 		m.spec = target.spec
-		err = e.goBack(ctx, p, m, "rolled back by an operator")
+		err = e.goBack(ctx, p, m, ReasonOperator)
 	}
 	if err != nil {
 		return status.Generation{}, fmt.Errorf("roll back plugin %q to generation %d: %w", name, target.Number, err)

@@ -20,7 +20,7 @@ type Plan struct {
 	Hash      string
 	Server    Server
 	Admin     Admin
-	Topics    []Topic    // sorted by name; always with DeadLetters
+	Topics    []Topic    // sorted by name; always with DeadLetters and Audit
 	Plugins   []Plugin   // sorted by name
 	Pipelines []Pipeline // sorted by name
 
@@ -28,10 +28,12 @@ type Plan struct {
 	Config *config.Config `json:"-"`
 }
 
-// DeadLetters is the topic that every Plan has, and DeadLetterSubject what it stores.
+// The topics that every Plan has, and what they store.
 const (
 	DeadLetters       = config.DeadLetters
 	DeadLetterSubject = config.DeadLetterSubject
+	Audit             = config.Audit
+	AuditSubject      = config.AuditSubject
 )
 
 // Values of the fields that are choices.

@@ -186,7 +186,7 @@ func TestDiff(t *testing.T) {
 				}
 				got = append(got, c.What+" "+c.Name)
 			}
-			if want := []string{"topic a", "topic b", "topic dead-letters", "plugin g", "pipeline p"}; !slices.Equal(got, want) {
+			if want := []string{"topic a", "topic b", "topic dead-letters", "topic wasmill-audit", "plugin g", "pipeline p"}; !slices.Equal(got, want) {
 				t.Errorf("%s: %q", op, got)
 			}
 		}

@@ -1,0 +1,131 @@
+package admin_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wasmill/wasmill/runtime/admin"
+	"github.com/wasmill/wasmill/runtime/status"
+)
+
+// auditLog keeps records, and says of each what it is told to say.
+type auditLog struct {
+	mu      sync.Mutex
+	records []status.AuditRecord
+	err     error
+}
+
+func (l *auditLog) Record(_ context.Context, r status.AuditRecord) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, r)
+	return l.err
+}
+
+func (l *auditLog) Summed(ctx context.Context, r status.AuditRecord, counts map[string]int64) error {
+	if counts["messages"] != 1 {
+		return errors.New("not one message")
+	}
+	return l.Record(ctx, r)
+}
+
+func (l *auditLog) List(_ context.Context, f status.AuditFilter) (list []status.AuditRecord, _ error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.records {
+		if f.Match(&l.records[i]) {
+			list = append(list, l.records[i])
+		}
+	}
+	return list, nil
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	t.Run("every request that changes something has a record with who, from where and what came of it", func(t *testing.T) {
+		t.Parallel()
+		log := &auditLog{}
+		s := open(t, &fake{audit: log}, admin.Config{Token: "s3cret"})
+		cl := admin.NewClient(s.URL(), "s3cret")
+		defer cl.Close()
+		ctx := t.Context()
+		do := map[string]func() error{
+			"reload":           func() error { _, err := cl.Reload(ctx); return err },
+			"pipelines.pause":  func() error { _, err := cl.Pause(ctx, "alerts"); return err },
+			"pipelines.resume": func() error { _, err := cl.Resume(ctx, "alerts"); return err },
+			"pipelines.reset":  func() error { _, err := cl.Reset(ctx, "alerts", "all"); return err },
+			"plugins.rollback": func() error { _, err := cl.Rollback(ctx, "strong"); return err },
+			"dlq.redrive":      func() error { _, err := cl.Redrive(ctx, admin.Selection{All: true}); return err },
+			"dlq.purge":        func() error { _, err := cl.Purge(ctx, admin.Selection{All: true}); return err },
+			"topics.publish": func() error {
+				_, err := cl.Publish(ctx, admin.PublishRequest{Topic: "one", Body: []byte("x\n")})
+				return err
+			},
+		}
+		for verb, f := range do {
+			if err := f(); err != nil {
+				t.Errorf("%s: %v", verb, err)
+			}
+			list, err := cl.Audit(ctx, status.AuditFilter{Action: verb})
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%s: %d records, %v", verb, len(list), err)
+			}
+			if r := list[0]; r.Actor != admin.TokenHolder || r.Remote != "127.0.0.1" || r.Outcome != status.AuditOK {
+				t.Errorf("%s: %+v", verb, r)
+			}
+		}
+		// What is added to the API and changes something has to be added here.
+		source, err := os.ReadFile("routes.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := regexp.MustCompile(`(?m)^.*handle\(\w+, "POST.*$`).FindString(string(source)); m != "" {
+			t.Errorf("not audited: %s", strings.TrimSpace(m))
+		}
+		for _, m := range regexp.MustCompile(`change\(\w+, "POST [^"]+", "([a-z.]+)"`).FindAllStringSubmatch(string(source), -1) {
+			if do[m[1]] == nil {
+				t.Errorf("%s is not tested", m[1])
+			}
+		}
+	})
+	t.Run("an action whose record is not stored is done, and says so", func(t *testing.T) {
+		t.Parallel()
+		log := &auditLog{err: errors.New("the disk\nis full")}
+		f := &fake{audit: log}
+		s := open(t, f, admin.Config{})
+		cl := admin.NewClient(s.URL(), "")
+		defer cl.Close()
+		warning := ""
+		cl.OnWarning(func(w string) { warning = w })
+		if _, err := cl.Pause(t.Context(), "alerts"); err != nil {
+			t.Fatal(err)
+		}
+		if want := "the audit record of this action is not stored yet: the disk is full"; warning != want {
+			t.Errorf("the warning is %q", warning)
+		}
+		if len(f.calls) != 1 {
+			t.Errorf("called %q", f.calls)
+		}
+		if log.records[0].Actor != admin.Anonymous {
+			t.Errorf("actor %q", log.records[0].Actor)
+		}
+	})
+	t.Run("what was refused is in it, with the reason", func(t *testing.T) {
+		t.Parallel()
+		log := &auditLog{}
+		s := open(t, &fake{audit: log}, admin.Config{})
+		cl := admin.NewClient(s.URL(), "")
+		defer cl.Close()
+		if _, err := cl.Reset(t.Context(), "alerts", ""); err == nil {
+			t.Fatal("it is not refused")
+		}
+		if r := log.records[0]; r.Outcome != status.AuditFailed || !strings.Contains(r.Error, `"to" is missing`) || r.Target != "alerts" {
+			t.Errorf("%+v", r)
+		}
+	})
+}

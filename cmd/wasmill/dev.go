@@ -84,7 +84,8 @@ func (a *app) dev(ctx context.Context, file, events, subject string) (err error)
 	if d.builder, err = a.builder(); err != nil {
 		return err
 	}
-	d.builder.Out = d.screen
+	d.builder.Out, d.builder.Keep = d.screen, true
+	defer func() { err = errors.Join(err, d.builder.Close()) }()
 	if d.sources, err = build.WatchSources(filepath.Dir(d.file), nil, []string{d.file}); err != nil {
 		return environment("dev: %w", err)
 	}
@@ -245,6 +246,7 @@ func (d *dev) watch(ctx context.Context) {
 
 // follow builds what is saved until ctx ends.
 func (d *dev) follow(ctx context.Context) error {
+	d.warmUp(ctx)
 	for {
 		files, err := d.sources.Next(ctx)
 		if err != nil {
@@ -301,6 +303,22 @@ func (d *dev) build(ctx context.Context, files []string) error {
 		d.screen.say(green, "built %s in %.1f s", p.Name(), time.Since(begin).Seconds())
 	}
 	return nil
+}
+
+// warmUp readies compilers for the first save. A plugin for which that fails will
+// say so when it is built.
+func (d *dev) warmUp(ctx context.Context) {
+	plugins, err := build.Plugins(filepath.Dir(d.file))
+	if err != nil {
+		return
+	}
+	done := map[string]bool{}
+	for _, p := range plugins {
+		if l, err := build.Of(p.Source); err == nil && !done[l.Name] {
+			done[l.Name] = true
+			_ = d.builder.WarmUp(ctx, p.Source)
+		}
+	}
 }
 
 // newest is when the last of files was saved, ns.

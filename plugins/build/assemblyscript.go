@@ -1,11 +1,11 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +22,8 @@ const (
 	// assemblySDK is where the SDK lies: the compiler looks for the package
 	// "wasmill" in the folder around it.
 	assemblySDK = ".wasmill/assemblyscript/wasmill"
+	// asConfig has the options of the compiler, where a plugin has its own.
+	asConfig = "asconfig.json"
 )
 
 var assemblyscript = &Language{
@@ -29,7 +31,7 @@ var assemblyscript = &Language{
 	needs:    "Node.js " + strconv.Itoa(oldestNode) + " or newer and AssemblyScript 0." + strconv.Itoa(oldestAssemblyScript) + " or newer",
 	get:      "install Node.js from https://nodejs.org, then run `npm install` in the plugin's directory, or `npm install --global assemblyscript@" + assemblyScript + "`",
 	register: "a plugin calls handle(…) or handleOpen(…) of the package wasmill at the top of main.ts",
-	signs:    []string{"asconfig.json", "*.ts"},
+	signs:    []string{asConfig, "*.ts"},
 	find:     findAssemblyScript,
 }
 
@@ -48,23 +50,22 @@ func findAssemblyScript(ctx context.Context, l *Language, dir string) (*Toolchai
 	if n, err := strconv.Atoi(major); err == nil && n < oldestNode {
 		return nil, l.missing("node", node+" is "+have, errors.ErrUnsupported)
 	}
-	asc := findAsc(ctx, dir)
-	if asc == "" {
+	script := findAsc(ctx, dir)
+	if script == "" {
 		return nil, l.missing("asc", "there is no AssemblyScript in "+describeDir(dir)+"node_modules nor on PATH", exec.ErrNotFound)
 	}
-	version := ascVersion(asc)
+	version := ascVersion(script)
 	if minor, ok := strings.CutPrefix(version, "0."); ok {
 		minor, _, _ = strings.Cut(minor, ".")
 		if n, err := strconv.Atoi(minor); err == nil && n < oldestAssemblyScript {
-			return nil, l.missing("asc", asc+" is "+version, errors.ErrUnsupported)
+			return nil, l.missing("asc", script+" is "+version, errors.ErrUnsupported)
 		}
 	}
 	return &Toolchain{
-		Path: asc, Version: "AssemblyScript " + version, flags: ascFlags(),
-		sdk: func(context.Context) string { return assemblySDKVersion(dir) },
-		compile: func(ctx context.Context, dir, file string, out io.Writer) error {
-			return buildAssemblyScript(ctx, node, asc, dir, file, out)
-		},
+		Path: script, Version: "AssemblyScript " + version, flags: ascFlags(),
+		sdk:     func(context.Context) string { return assemblySDKVersion(dir) },
+		compile: (&asc{node: node, script: script}).compile,
+		keep:    func() keptCompiler { return &asc{node: node, script: script, keep: true} },
 	}, nil
 }
 
@@ -128,30 +129,34 @@ func ascFlags() []string {
 	return flags
 }
 
-// buildAssemblyScript compiles the plugin in dir from the folder that has the SDK,
-// since the compiler takes nothing from above the folder that it works in.
-func buildAssemblyScript(ctx context.Context, node, asc, dir, file string, out io.Writer) error {
+// ascArgs returns the arguments with which the compiler makes the module file of
+// the plugin in dir, and the directory that they are for: the one that has the
+// SDK, since the compiler takes nothing from above the directory it works in.
+func ascArgs(dir, file string) (base string, args []string, err error) {
 	sdk := upward(dir, filepath.FromSlash(assemblySDK))
 	if sdk == "" {
-		return &ModuleError{Dir: dir, Err: errors.New("the SDK is not there"), Hint: "copy the folder " + assemblySDK + " of what `wasmill new plugin NAME --lang assemblyscript` makes, to the plugin's directory or above it"}
+		return "", nil, &ModuleError{Dir: dir, Err: errors.New("the SDK is not there"), Hint: "copy the folder " + assemblySDK + " of what `wasmill new plugin NAME --lang assemblyscript` makes, to the plugin's directory or above it"}
 	}
-	base := filepath.Dir(filepath.Dir(filepath.Dir(sdk)))
+	base = filepath.Dir(filepath.Dir(filepath.Dir(sdk)))
 	entry, err := assemblyEntry(dir)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	if entry, err = filepath.Rel(base, entry); err != nil {
-		return fmt.Errorf("find %s from %s: %w", dir, base, err)
+		return "", nil, fmt.Errorf("find %s from %s: %w", dir, base, err)
 	}
-	args := []string{"--enable-source-maps", asc, filepath.ToSlash(entry), assemblySDK + "/exports.ts", "--path", ".wasmill/assemblyscript", "--outFile", file}
-	if config := filepath.Join(dir, "asconfig.json"); exists(config) {
+	args = []string{filepath.ToSlash(entry), assemblySDK + "/exports.ts", "--path", ".wasmill/assemblyscript", "--outFile", file}
+	if config := filepath.Join(dir, asConfig); exists(config) {
 		args = append(args, "--config", config)
 	}
-	err = tool{path: node, dir: base}.compile(ctx, out, nil, append(args, ascFlags()...)...)
-	if refused := (*CompileError)(nil); errors.As(err, &refused) {
-		refused.Dir = dir
-	}
-	return err
+	return base, append(args, ascFlags()...), nil
+}
+
+// transforms says whether the plugin in dir has scripts that take part in its
+// compilation.
+func transforms(dir string) bool {
+	config, err := os.ReadFile(filepath.Join(dir, asConfig))
+	return err == nil && bytes.Contains(config, []byte(`"transform"`))
 }
 
 // assemblyEntry returns the file that the compiler begins with: main.ts, index.ts,

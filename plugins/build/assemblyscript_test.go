@@ -2,6 +2,7 @@ package build_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -70,6 +71,62 @@ func TestAssemblyScript(t *testing.T) {
 		if read(t, module) != first {
 			t.Error("the module changed")
 		}
+	})
+
+	t.Run("a compiler that is kept makes the same module, and says the same", func(t *testing.T) {
+		refused := out.String()
+		kept := build.Builder{Out: &out, Keep: true}
+		defer func() {
+			if err := kept.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		write(t, "main.ts", assemblyPlugin)
+		if err := kept.WarmUp(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		if read(t, module) != first {
+			t.Error("to warm the compiler up changed the module")
+		}
+		write(t, "main.ts", assemblyPlugin+"let x: i32 = \"\";\n")
+		out.Reset()
+		_, err := kept.Build(t.Context(), dir)
+		var compile *build.CompileError
+		if !errors.As(err, &compile) || compile.Dir != dir || out.String() != refused {
+			t.Errorf("error is %v and the message, instead of %q, %q", err, refused, out.String())
+		}
+		out.Reset()
+		write(t, "main.ts", strings.Replace(assemblyPlugin, "printed", "written", 1))
+		if _, err := kept.Build(t.Context(), dir); err != nil || out.Len() > 0 || read(t, module) == first {
+			t.Errorf("error is %v, the compiler printed %q, or the module did not change", err, out.String())
+		}
+		write(t, "main.ts", assemblyPlugin)
+		if _, err := kept.Build(t.Context(), dir); err != nil || read(t, module) != first {
+			t.Errorf("error is %v, or the module is another one", err)
+		}
+
+		t.Run("what a build that is given up leaves does not matter to the next", func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, err := kept.Build(ctx, dir); !errors.Is(err, context.Canceled) {
+				t.Errorf("error is %v", err)
+			}
+			if _, err := kept.Build(t.Context(), dir); err != nil || read(t, module) != first {
+				t.Errorf("error is %v, or the module is another one", err)
+			}
+		})
+
+		t.Run("a change of a transform counts", func(t *testing.T) {
+			write(t, "asconfig.json", `{"options":{"transform":["./say.mjs"]}}`)
+			defer os.Remove(filepath.Join(dir, "asconfig.json"))
+			for _, word := range []string{"one", "two"} {
+				write(t, "say.mjs", `export default class { afterParse() { console.log("`+word+`"); } }`)
+				out.Reset()
+				if _, err := kept.Build(t.Context(), dir); err != nil || out.String() != word+"\n" {
+					t.Errorf("error is %v and the compiler printed %q, want %q", err, out.String(), word)
+				}
+			}
+		})
 	})
 
 	t.Run("several files of which none is main", func(t *testing.T) {

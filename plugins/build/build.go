@@ -18,7 +18,7 @@ import (
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
-// Builder compiles plugins. The zero value is ready to use.
+// Builder compiles plugins, one after the other. The zero value is ready to use.
 type Builder struct {
 	// Out gets what the compilers print, unchanged; nil discards it.
 	Out io.Writer
@@ -31,6 +31,21 @@ type Builder struct {
 	// Worker is the host's command that compiles modules aside. nil = they are
 	// compiled in this process.
 	Worker []string
+	// Keep has compilers go on running between builds where that makes the next one
+	// faster, which takes some memory; Close ends them.
+	Keep bool
+
+	kept map[string]keptCompiler // by compiler
+}
+
+// Close ends the compilers that Keep has kept.
+func (b *Builder) Close() error {
+	var err error
+	for _, k := range b.kept {
+		err = errors.Join(err, k.close())
+	}
+	b.kept = nil
+	return err
 }
 
 // Build compiles the plugin whose source is in dir, writes the compiler's
@@ -118,7 +133,7 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 	if err := tmp.Close(); err != nil {
 		return fmt.Errorf("make a file for the module of %s: %w", dir, err)
 	}
-	if err := toolchain.compile(ctx, dir, tmp.Name(), out); err != nil {
+	if err := b.compile(ctx, toolchain, dir, tmp.Name(), out); err != nil {
 		return err
 	}
 	if err := b.label(ctx, language, toolchain, dir, module, tmp.Name()); err != nil {
@@ -138,6 +153,46 @@ func (b *Builder) BuildTo(ctx context.Context, dir, module string) error {
 		return fmt.Errorf("put the module of %s in place: %w", dir, err)
 	}
 	return nil
+}
+
+// compile compiles the source in dir to the module file, with a compiler that is
+// running if it may be kept.
+func (b *Builder) compile(ctx context.Context, t *Toolchain, dir, file string, out io.Writer) error {
+	if !b.Keep || t.keep == nil {
+		return t.compile(ctx, dir, file, out)
+	}
+	key := t.Path + " " + t.Version
+	k := b.kept[key]
+	if k == nil {
+		if b.kept == nil {
+			b.kept = map[string]keptCompiler{}
+		}
+		k = t.keep()
+		b.kept[key] = k
+	}
+	return k.compile(ctx, dir, file, out)
+}
+
+// WarmUp readies the compiler of the plugin in dir for the next build, if it is
+// one that Keep keeps: it compiles the source once, for nothing.
+func (b *Builder) WarmUp(ctx context.Context, dir string) error {
+	if !b.Keep {
+		return nil
+	}
+	language, err := Of(dir)
+	if err != nil {
+		return err
+	}
+	toolchain, err := language.find(ctx, language, dir)
+	if err != nil || toolchain.keep == nil {
+		return err
+	}
+	tmp, err := os.CreateTemp("", "wasmill-build-*.wasm")
+	if err != nil {
+		return fmt.Errorf("make a file for a module that nobody needs: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	return errors.Join(tmp.Close(), b.compile(ctx, toolchain, dir, tmp.Name(), io.Discard))
 }
 
 // check has a host load the module as `wasmill run` would, with every grant,

@@ -36,6 +36,15 @@ type Toolchain struct {
 	// compile compiles the source in dir to the module file and writes what the
 	// compiler prints to out, unchanged.
 	compile func(ctx context.Context, dir, file string, out io.Writer) error
+	// keep returns a compiler that goes on running between compilations, which are
+	// faster then; nil where that makes no difference.
+	keep func() keptCompiler
+}
+
+// keptCompiler is a compiler that goes on running. One goroutine uses it.
+type keptCompiler interface {
+	compile(ctx context.Context, dir, file string, out io.Writer) error
+	close() error
 }
 
 // languages is in the order in which source is recognised: the first that

@@ -19,7 +19,7 @@ import (
 // are one change; for quiet at the most; and between two looks where the system
 // tells nothing.
 const (
-	quietTime = 100 * time.Millisecond
+	quietTime = 50 * time.Millisecond
 	patience  = time.Second
 	pollTime  = 500 * time.Millisecond
 )

@@ -30,11 +30,7 @@ func (in *instance) configuration(builtins []string) (status.Configuration, erro
 		return out, nil //nolint:nilerr // it is one of the findings
 	}
 	cfg, findings := config.Parse(p.File, src, builtins...)
-	for _, f := range findings {
-		out.Findings = append(out.Findings, status.Finding{
-			File: f.File, Line: f.Line, Col: f.Col, Severity: f.Severity, Code: f.Code, Message: f.Message, Suggestion: f.Suggestion,
-		})
-	}
+	out.Findings = append(out.Findings, toldFindings(findings)...)
 	if findings.Err() == nil {
 		next, err := plan.From(cfg, p.File)
 		if err != nil {
@@ -43,4 +39,15 @@ func (in *instance) configuration(builtins []string) (status.Configuration, erro
 		out.FileHash = next.Hash
 	}
 	return out, nil
+}
+
+// toldFindings are findings as the API tells them.
+func toldFindings(findings config.Findings) []status.Finding {
+	out := make([]status.Finding, len(findings))
+	for i, f := range findings {
+		out[i] = status.Finding{
+			File: f.File, Line: f.Line, Col: f.Col, Severity: f.Severity, Code: f.Code, Message: f.Message, Suggestion: f.Suggestion,
+		}
+	}
+	return out
 }

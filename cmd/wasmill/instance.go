@@ -52,6 +52,7 @@ type instance struct {
 // opening says how an instance is opened.
 type opening struct {
 	acceptLoss bool // open also a store from which messages are gone
+	manual     bool // changed files are taken only when somebody asks for it
 	log        *slog.Logger
 	listener   *event.Listener // told of what happens in place of the log; nil = the log is
 }
@@ -92,7 +93,7 @@ func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, e
 	})
 	in.metrics.SetStatus(in.engine.Status)
 	in.watch = reload.New(reload.Options{
-		File: p.File, Builtins: a.builtinNames(), Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
+		File: p.File, Builtins: a.builtinNames(), Manual: o.manual, Apply: in.engine.Apply, Plugin: in.engine.ReloadPlugin,
 		Log: reloads, Listener: listener,
 	})
 	if err := in.openAdmin(ctx, a, now, in.taps); err != nil {
@@ -240,14 +241,20 @@ func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps 
 		DeadLetters: in.engine.DeadLetters(),
 		Audit:       in.audit,
 		Reload:      in.reload,
-		Backup:      func(ctx context.Context, w io.Writer) error { return in.backup(ctx, w, a.version) },
-		Config:      func(context.Context) (status.Configuration, error) { return in.configuration(a.builtinNames()) },
-		Live:        now,
-		Taps:        taps,
-		Metrics:     in.metrics.Handler(),
-		StatusOf:    httpStatus,
-		Version:     a.version,
-		Log:         in.log,
+		Plan: func(ctx context.Context, text *string) (status.Plan, error) {
+			return in.planned(ctx, text, a.builtinNames())
+		},
+		Apply: func(ctx context.Context, r admin.ApplyRequest) (status.Applied, error) {
+			return in.apply(ctx, r, a.builtinNames())
+		},
+		Backup:   func(ctx context.Context, w io.Writer) error { return in.backup(ctx, w, a.version) },
+		Config:   func(context.Context) (status.Configuration, error) { return in.configuration(a.builtinNames()) },
+		Live:     now,
+		Taps:     taps,
+		Metrics:  in.metrics.Handler(),
+		StatusOf: httpStatus,
+		Version:  a.version,
+		Log:      in.log,
 	})
 	if err != nil {
 		return &exitError{exitInvalid, fmt.Errorf("%s: %w", in.plan.File, err)}
@@ -299,14 +306,15 @@ func httpStatus(err error) int {
 	var load *host.LoadError
 	var refused *event.RefusedError
 	var fault *host.Fault
+	var moved *engine.MovedError
 	switch {
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, broker.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, broker.ErrBadStart):
+	case errors.Is(err, broker.ErrBadStart), errors.Is(err, engine.ErrBadHash):
 		return http.StatusBadRequest
 	case errors.Is(err, broker.ErrNoStore):
 		return http.StatusUnprocessableEntity
-	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby):
+	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby), errors.As(err, &moved), errors.Is(err, errOtherFile):
 		return http.StatusConflict
 	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed), errors.Is(err, reload.ErrClosed):
 		return http.StatusServiceUnavailable

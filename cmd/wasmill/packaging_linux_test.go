@@ -152,6 +152,8 @@ func serveAsUnit(t *testing.T, root string) {
 	expect("WATCHDOG=1")
 	command(t, filepath.Join(root, "usr/bin/wasmill"), "healthcheck", "--admin", at)
 	command(t, filepath.Join(root, "usr/bin/wasmill"), "healthcheck", "--ready", "--admin", at)
+	reload := directive(t, root, "ExecReload", file)
+	command(t, reload[0], reload[1:]...)
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +171,22 @@ func serveAsUnit(t *testing.T, root string) {
 	if !errors.As(err, &exit) || exit.ExitCode() != exitFailure {
 		t.Errorf("healthcheck of what has ended: %v, want exit code 1\n%s", err, out)
 	}
+}
+
+// directive is a command of the installed unit, for a file in place of the
+// installed configuration.
+func directive(t *testing.T, root, name, file string) []string {
+	t.Helper()
+	unit, err := os.ReadFile(filepath.Join(root, "lib/systemd/system/wasmill.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(unit), "\n"+name+"=")
+	if !ok {
+		t.Fatalf("the unit has no %s", name)
+	}
+	line, _, _ := strings.Cut(after, "\n")
+	return strings.Fields(strings.NewReplacer("/usr/bin/", root+"/usr/bin/", "/etc/wasmill/wasmill.toml", file).Replace(line))
 }
 
 // The configuration that the Kubernetes example carries validates, and its

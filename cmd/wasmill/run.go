@@ -18,13 +18,15 @@ import (
 
 func (a *app) runCmd() *cobra.Command {
 	var logFormat, logLevel string
-	var acceptLoss bool
+	var acceptLoss, watch bool
 	c := &cobra.Command{
 		Use:   "run [FILE]",
 		Short: "Run what a TOML file says until it is stopped",
 		Long: "Run what a TOML file (default wasmill.toml) says. The first SIGINT or SIGTERM\n" +
 			"finishes what is in flight and exits 0, a second exits at once. SIGHUP, or a\n" +
-			"change of the file or of a module, reloads without a stop.\n\n" +
+			"change of the file or of a module, reloads without a stop. With --watch=false files\n" +
+			"may be changed at leisure: \"wasmill plan\" shows what that would do, and only\n" +
+			"\"wasmill apply\" or SIGHUP does it.\n\n" +
 			"At the start the store is checked against a ledger of what it should hold. When\n" +
 			"events are gone it does not start, and says which: --accept-loss starts it all\n" +
 			"the same, and is remembered.",
@@ -42,7 +44,7 @@ func (a *app) runCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in, err := a.open(c.Context(), p, opening{acceptLoss: acceptLoss, log: log})
+			in, err := a.open(c.Context(), p, opening{acceptLoss: acceptLoss, manual: !watch, log: log})
 			if err != nil {
 				return err
 			}
@@ -64,6 +66,7 @@ func (a *app) runCmd() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&acceptLoss, "accept-loss", false, "start although events are gone from the store")
+	c.Flags().BoolVar(&watch, "watch", true, "take changes of the file and of modules over when they happen")
 	c.Flags().StringVar(&logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
 	c.Flags().StringVar(&logLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
 	return c

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/wasmill/wasmill/runtime/freeport"
+	"github.com/wasmill/wasmill/runtime/status"
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +58,7 @@ func TestScript(t *testing.T) {
 			"until":  cmdUntil,
 			"signal": cmdSignal,
 			"module": cmdModule,
+			"plan":   cmdPlan,
 		},
 	})
 }
@@ -134,6 +137,17 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(signals[args[0]]))
 	}
+}
+
+// cmdPlan puts the hash of a plan into a variable: plan NAME [FILE].
+func cmdPlan(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: plan NAME [FILE]")
+	}
+	ts.Check(ts.Exec("wasmill", append([]string{"plan", "-o", "json"}, args[1:]...)...))
+	var p status.Plan
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &p))
+	ts.Setenv(args[0], p.Hash)
 }
 
 // cmdBusy takes an address until the script ends.

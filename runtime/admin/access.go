@@ -16,7 +16,7 @@ type Role string
 // The roles, the least first.
 const (
 	RoleView    Role = "view"    // reads everything
-	RoleOperate Role = "operate" // steers what runs: pause, resume, reset, redrive, rollback, reload
+	RoleOperate Role = "operate" // steers what runs: pause, resume, reset, redrive, rollback, reload, plan, apply
 	RoleAdmin   Role = "admin"   // makes, changes, removes and carries away events, too
 
 	roleOpen Role = "open" // needs no token at all

@@ -28,6 +28,8 @@ var leastRoles = map[string]admin.Role{
 	"GET /api/v1/events":  admin.RoleView,
 	"GET /api/v1/config":  admin.RoleView,
 	"POST /api/v1/reload": admin.RoleOperate,
+	"POST /api/v1/plan":   admin.RoleOperate,
+	"POST /api/v1/apply":  admin.RoleOperate,
 	"GET /api/v1/backup":  admin.RoleAdmin,
 
 	"GET /api/v1/topics":                       admin.RoleView,

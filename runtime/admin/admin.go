@@ -108,11 +108,16 @@ type Deps struct {
 	DeadLetters DeadLetters
 	Audit       Audit // nil keeps none
 	Reload      func(ctx context.Context) ([]plan.Change, error)
-	Backup      func(ctx context.Context, w io.Writer) error
-	Config      func(ctx context.Context) (status.Configuration, error)
-	Metrics     http.Handler
-	Live        *live.Live  // what happened lately
-	Taps        *event.Taps // where events can be looked at
+	// Plan says what taking a configuration would change; text nil is that of
+	// the instance's own file. A configuration that is not valid is no error.
+	Plan func(ctx context.Context, text *string) (status.Plan, error)
+	// Apply takes the file as it is, under the conditions of the request.
+	Apply   func(ctx context.Context, r ApplyRequest) (status.Applied, error)
+	Backup  func(ctx context.Context, w io.Writer) error
+	Config  func(ctx context.Context) (status.Configuration, error)
+	Metrics http.Handler
+	Live    *live.Live  // what happened lately
+	Taps    *event.Taps // where events can be looked at
 	// StatusOf maps an error of the above to an HTTP status; 0 means 500.
 	StatusOf func(error) int
 	Version  string

@@ -306,6 +306,26 @@ func TestOperations(t *testing.T) {
 		t.Error(d)
 	}
 
+	t.Run("a refused apply comes with the plan it is about", func(t *testing.T) {
+		p, err := c.Plan(ctx, nil)
+		check(err)
+		text := "x"
+		_, err = c.Plan(ctx, &text)
+		check(err)
+		done, err := c.Apply(ctx, admin.ApplyRequest{Hash: p.Hash, Config: &text})
+		check(err)
+		if p.Hash != "12-34" || done.Hash != p.Hash {
+			t.Errorf("got %+v and %+v", p, done)
+		}
+		done, err = c.Apply(ctx, admin.ApplyRequest{Hash: "moved"})
+		var answer *admin.Error
+		if !errors.As(err, &answer) || answer.Status != http.StatusNotFound || done.Hash != "12-34" {
+			t.Errorf("got %+v, %v", done, err)
+		}
+		if d := cmp.Diff([]string{"plan false", "plan true", "apply 12-34 true", "apply moved false"}, f.calls[len(want):]); d != "" {
+			t.Error(d)
+		}
+	})
 	t.Run("an empty selection never means everything", func(t *testing.T) {
 		for _, sel := range []admin.Selection{{}, {All: true, Pipeline: "a"}, {IDs: []uint64{1}, All: true}} {
 			if _, err := c.Purge(ctx, sel); err == nil {

@@ -56,6 +56,7 @@ func TestAudit(t *testing.T) {
 		ctx := t.Context()
 		do := map[string]func() error{
 			"reload":           func() error { _, err := cl.Reload(ctx); return err },
+			"apply":            func() error { _, err := cl.Apply(ctx, admin.ApplyRequest{}); return err },
 			"pipelines.pause":  func() error { _, err := cl.Pause(ctx, "alerts"); return err },
 			"pipelines.resume": func() error { _, err := cl.Resume(ctx, "alerts"); return err },
 			"pipelines.reset":  func() error { _, err := cl.Reset(ctx, "alerts", "all"); return err },

@@ -20,10 +20,11 @@ import (
 // Client speaks to the admin endpoint of a running Wasmill. It is safe for
 // concurrent use.
 type Client struct {
-	base  string
-	token string
-	http  *http.Client
-	warn  func(string)
+	base    string
+	token   string
+	http    *http.Client
+	patient *http.Client // for what may take minutes until it answers
+	warn    func(string)
 }
 
 // NewClient returns a client of the endpoint at base, such as
@@ -32,16 +33,19 @@ func NewClient(base, token string) *Client {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
+	transport := &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+		ResponseHeaderTimeout: time.Minute,
+		TLSHandshakeTimeout:   5 * time.Second,
+		MaxIdleConnsPerHost:   2,
+		IdleConnTimeout:       30 * time.Second,
+	}
+	patient := transport.Clone()
+	patient.ResponseHeaderTimeout = actionTimeout
 	return &Client{
 		base:  strings.TrimRight(base, "/"),
 		token: token,
-		http: &http.Client{Transport: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
-			ResponseHeaderTimeout: time.Minute,
-			TLSHandshakeTimeout:   5 * time.Second,
-			MaxIdleConnsPerHost:   2,
-			IdleConnTimeout:       30 * time.Second,
-		}},
+		http:  &http.Client{Transport: transport}, patient: &http.Client{Transport: patient},
 	}
 }
 
@@ -53,7 +57,10 @@ func (c *Client) OnWarning(f func(string)) { c.warn = f }
 func (c *Client) URL() string { return c.base }
 
 // Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.patient.CloseIdleConnections()
+}
 
 // UnreachableError says that nothing answers at the endpoint's address.
 type UnreachableError struct {
@@ -108,6 +115,23 @@ func (c *Client) Ready(ctx context.Context) (Readiness, error) {
 // Reload makes the instance read its configuration again.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return call[Reloaded](ctx, c, http.MethodPost, "/api/v1/reload", nil, struct{}{})
+}
+
+// Plan asks what taking a configuration would change; nil is what the
+// instance's own file says now. One that is not valid is no error.
+func (c *Client) Plan(ctx context.Context, config *string) (status.Plan, error) {
+	return call[status.Plan](ctx, c.waiting(), http.MethodPost, "/api/v1/plan", nil, PlanRequest{Config: config})
+}
+
+// Apply makes the instance take its file under the request's conditions. With
+// an *Error come the plan and the findings that it is about, if there are any.
+func (c *Client) Apply(ctx context.Context, r ApplyRequest) (status.Applied, error) {
+	return call[status.Applied](ctx, c.waiting(), http.MethodPost, "/api/v1/apply", nil, r)
+}
+
+// waiting is a client that waits for minutes for the head of an answer.
+func (c *Client) waiting() *Client {
+	return &Client{base: c.base, token: c.token, http: c.patient, patient: c.patient, warn: c.warn}
 }
 
 // Topics lists the topics.
@@ -336,8 +360,8 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	return use(res)
 }
 
-// read decodes the answer into out, or into an *Error. Ready wants both, so
-// the body of a 503 is decoded into out as well.
+// read decodes the answer into out. Of an error it makes an *Error; Ready and
+// Apply want both, so the body is decoded into out as well.
 func (c *Client) read(res *http.Response, out any) error {
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -345,9 +369,9 @@ func (c *Client) read(res *http.Response, out any) error {
 	}
 	if res.StatusCode >= http.StatusBadRequest {
 		var e errorBody
+		_ = json.Unmarshal(body, out) // as far as it is one
 		if json.Unmarshal(body, &e) != nil || e.Error == "" {
-			_ = json.Unmarshal(body, out) // a readiness answer has no error in it
-			e.Error = res.Status
+			e.Error = res.Status // a readiness answer has no error in it
 		}
 		return &Error{Status: res.StatusCode, Code: e.Code, Message: e.Error}
 	}

@@ -198,9 +198,21 @@ func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 		Pipelines: f, Plugins: f, Topics: f, DeadLetters: f,
 		Publisher: f.publisher,
 		Reload:    func(context.Context) ([]plan.Change, error) { f.called("reload"); return nil, nil },
-		Backup:    func(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) },
-		Metrics:   f.metrics,
-		Live:      f.live, Taps: f.taps, Audit: f.audit,
+		Plan: func(_ context.Context, text *string) (status.Plan, error) {
+			f.called("plan %v", text != nil)
+			return status.Plan{File: "/x.toml", Valid: true, Hash: "12-34"}, nil
+		},
+		Apply: func(_ context.Context, r admin.ApplyRequest) (status.Applied, error) {
+			f.called("apply %s %v", r.Hash, r.Config != nil)
+			done := status.Applied{Plan: status.Plan{File: "/x.toml", Hash: "12-34"}}
+			if r.Hash == "moved" {
+				return done, errNotFound
+			}
+			return done, nil
+		},
+		Backup:  func(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) },
+		Metrics: f.metrics,
+		Live:    f.live, Taps: f.taps, Audit: f.audit,
 		Config: func(context.Context) (status.Configuration, error) { return status.Configuration{Hash: "abc"}, nil },
 		StatusOf: func(err error) int {
 			if errors.Is(err, errNotFound) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/wasmill/wasmill/runtime/status"
 )
 
 // apiError is an error with the HTTP status it is answered with.
@@ -99,7 +101,15 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	if errors.As(err, &own) && own.code != "" {
 		word = own.code
 	}
-	s.writeJSON(w, code, errorBody{Error: err.Error(), Code: word})
+	body := errorBody{Error: err.Error(), Code: word}
+	if refused := (*applyError)(nil); errors.As(err, &refused) {
+		s.writeJSON(w, code, struct {
+			status.Applied
+			errorBody
+		}{refused.plan, body})
+		return
+	}
+	s.writeJSON(w, code, body)
 }
 
 func (s *Server) statusOf(err error) int {

@@ -31,6 +31,8 @@ func (s *Server) routes() []route {
 	raw(RoleView, "GET /api/v1/events", s.events)
 	handle(RoleView, "GET /api/v1/config", s.config)
 	change(RoleOperate, "POST /api/v1/reload", "reload", s.reload)
+	change(RoleOperate, "POST /api/v1/apply", "apply", s.apply)
+	raw(RoleOperate, "POST /api/v1/plan", s.serve(s.plan)) // it changes nothing, but loads what would be loaded
 	raw(RoleAdmin, "GET /api/v1/backup", s.backup)
 	handle(RoleView, "GET /api/v1/topics", s.topics)
 	handle(RoleView, "GET /api/v1/topics/{name}", s.topic)
@@ -55,7 +57,7 @@ func (s *Server) routes() []route {
 	handle(RoleView, "GET /api/v1/audit", s.audit)
 	raw(RoleView, "GET /api/v1/audit/tail", s.auditTail)
 	raw(RoleView, "/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, topics, pipelines, plugins, dead-letters and audit",
+		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, plan, apply, topics, pipelines, plugins, dead-letters and audit",
 			r.Method, r.URL.Path))
 	})
 	return out

@@ -90,7 +90,7 @@ type Admin struct {
 // AdminToken is a table [admin.tokens.NAME].
 type AdminToken struct {
 	Token Secret `toml:"token" doc:"The token. Required."`
-	Role  string `toml:"role" enum:"view|operate|admin" doc:"What it is good for. view: reading everything; operate: also pause, resume, reset, redrive, rollback and reload; admin: also publishing, editing and purging events, and backups. Required."`
+	Role  string `toml:"role" enum:"view|operate|admin" doc:"What it is good for. view: reading everything; operate: also pause, resume, reset, redrive, rollback, reload, plan and apply; admin: also publishing, editing and purging events, and backups. Required."`
 }
 
 // Topic is a table [topics.NAME]. Nothing is ever deleted from a topic that

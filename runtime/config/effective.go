@@ -24,7 +24,12 @@ type Setting struct {
 	Key, Value string
 	Default    bool   // the value is the default
 	Doc        string // what the key means
+
+	raw string // the value with all that Value does not show; never leaves this package
 }
+
+// Same says whether o has the same value, also where neither shows it.
+func (s Setting) Same(o Setting) bool { return s.raw == o.raw }
 
 // Effective lists c, which has its defaults, table by table. Keys without a
 // value and without a default are left out.
@@ -63,10 +68,11 @@ func settings(prefix string, v reflect.Value) []Setting {
 			continue
 		}
 		text := tomlText(fv.Interface())
+		raw := text
 		if key == "url" {
 			text = tomlText(withoutCredentials(fv.String()))
 		}
-		out = append(out, Setting{Key: key, Value: text, Default: f.fallback != "" && unquote(text) == canonical(fv.Type(), f.fallback), Doc: f.doc})
+		out = append(out, Setting{Key: key, Value: text, Default: f.fallback != "" && unquote(text) == canonical(fv.Type(), f.fallback), Doc: f.doc, raw: raw})
 	}
 	return out
 }
@@ -81,11 +87,11 @@ func entries(prefix string, v reflect.Value) []Setting {
 		key, one := prefix+k.String(), v.MapIndex(k)
 		switch value := one.Interface().(type) {
 		case Secret:
-			out = append(out, Setting{Key: key, Value: tomlText(value)})
+			out = append(out, Setting{Key: key, Value: tomlText(value), raw: string(value)})
 		case Output, AdminToken:
 			out = append(out, settings(key+".", one)...)
 		default:
-			out = append(out, Setting{Key: key, Value: tomlText(masked(k.String(), value))})
+			out = append(out, Setting{Key: key, Value: tomlText(masked(k.String(), value)), raw: tomlText(value)})
 		}
 	}
 	return out

@@ -26,11 +26,24 @@ type Refusal interface {
 // file at path. When err holds no Refusal, or the file cannot be read, it is
 // returned as it is; otherwise all of it becomes Findings.
 func Place(path string, err error) error {
-	if r := Refusal(nil); err == nil || !errors.As(err, &r) {
+	if !refused(err) {
 		return err
 	}
 	src, readErr := os.ReadFile(path)
 	if readErr != nil {
+		return err
+	}
+	return PlaceIn(path, src, err)
+}
+
+func refused(err error) bool {
+	var r Refusal
+	return err != nil && errors.As(err, &r)
+}
+
+// PlaceIn is Place for a file whose content is src.
+func PlaceIn(path string, src []byte, err error) error {
+	if !refused(err) {
 		return err
 	}
 	x := locate(string(src))

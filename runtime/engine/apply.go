@@ -19,6 +19,7 @@ type change struct {
 	reload  []version // new generations of plugins that exist
 	limits  []plan.Plugin
 	topics  []plan.Topic
+	modules map[string]string // by plugin: the digest that its file must have; nil = any
 
 	add     []*plan.Pipeline
 	restart []*plan.Pipeline
@@ -45,18 +46,22 @@ func (e *Engine) Apply(ctx context.Context, next *plan.Plan) ([]plan.Change, err
 	if len(changes) == 0 {
 		return nil, nil
 	}
-	c := e.compare(now, next)
+	return changes, e.applyChange(ctx, now, e.compare(now, next))
+}
+
+// applyChange does what Apply promises. The caller holds the operations lock.
+func (e *Engine) applyChange(ctx context.Context, now *plan.Plan, c *change) error {
 	if err := e.prepareChange(ctx, c); err != nil {
-		return changes, fmt.Errorf("apply: nothing was changed: %w", err)
+		return fmt.Errorf("apply: nothing was changed: %w", err)
 	}
 	if err := e.switchTopics(ctx, now, c); err != nil {
 		e.abandon(c, 0)
-		return changes, fmt.Errorf("apply: nothing was changed: %w", err)
+		return fmt.Errorf("apply: nothing was changed: %w", err)
 	}
 	done, err := e.switchPlugins(ctx, c)
 	if err != nil {
 		e.restoreTopics(ctx, now, c.topics)
-		return changes, fmt.Errorf("apply: nothing was changed: %w", err)
+		return fmt.Errorf("apply: nothing was changed: %w", err)
 	}
 	// Nothing below can fail on account of the new plan.
 	for _, s := range done {
@@ -66,14 +71,12 @@ func (e *Engine) Apply(ctx context.Context, next *plan.Plan) ([]plan.Change, err
 	for _, spec := range c.limits {
 		c.plugins[spec.Name].setLimits(spec)
 	}
-	return changes, e.switchPipelines(c)
+	return e.switchPipelines(c)
 }
 
 // compare finds out what has to be done; it changes nothing.
 func (e *Engine) compare(now, next *plan.Plan) *change {
-	effective := *next
-	effective.Server, effective.Admin = now.Server, now.Admin
-	c := &change{next: &effective, plugins: map[string]*plugin{}}
+	c := &change{next: next.WithProcessOf(now), plugins: map[string]*plugin{}}
 	for _, t := range next.Topics {
 		if old := now.Topic(t.Name); old == nil || !reflect.DeepEqual(*old, t) {
 			c.topics = append(c.topics, t)
@@ -141,8 +144,12 @@ func (e *Engine) prepareChange(ctx context.Context, c *change) error {
 			e.recall(ctx, c.fresh[i], c.next)
 			c.fresh[i].install(m, nil, originConfig, "")
 		} else {
-			c.reload[i-len(c.fresh)] = e.onProbation(c.reload[i-len(c.fresh)].plugin, m, originConfig)
+			v := &c.reload[i-len(c.fresh)]
+			*v = e.onProbation(v.plugin, m, v.origin)
 		}
+	}
+	if err == nil {
+		err = c.checkModules(beside)
 	}
 	if err == nil {
 		err = e.prepare(ctx, usesOf(c), func(name string) *loaded {
@@ -160,6 +167,22 @@ func (e *Engine) prepareChange(ctx context.Context, c *change) error {
 		e.abandon(c, 0)
 	}
 	return err
+}
+
+// checkModules says which of the modules that were read are others than those
+// that were planned.
+func (c *change) checkModules(read map[string]*loaded) error {
+	var moved []string
+	for name, m := range read {
+		if want, ok := c.modules[name]; ok && want != m.Digest() {
+			moved = append(moved, "the module of plugin "+name+" has changed")
+		}
+	}
+	if len(moved) == 0 {
+		return nil
+	}
+	slices.Sort(moved)
+	return &MovedError{Moved: moved}
 }
 
 // usesOf lists the stages whose instances a change needs from the start: those

@@ -13,12 +13,13 @@ import (
 // runs it, as Open would, without a broker and without running anything. The
 // error joins everything that was refused.
 func Check(ctx context.Context, h *host.Host, builtins map[string]func() ([]byte, error), p *plan.Plan) error {
-	return check(ctx, hostLoader{h}, builtins, p)
+	return check(ctx, hostLoader{h}, builtins, p, p.Plugins)
 }
 
-func check(ctx context.Context, l loader, builtins map[string]func() ([]byte, error), p *plan.Plan) error {
-	return each(len(p.Plugins), func(i int) (err error) {
-		spec := p.Plugins[i]
+// check looks at some of the plugins of a plan.
+func check(ctx context.Context, l loader, builtins map[string]func() ([]byte, error), p *plan.Plan, plugins []plan.Plugin) error {
+	return each(len(plugins), func(i int) (err error) {
+		spec := plugins[i]
 		b, err := readModule(builtins, spec)
 		if err != nil {
 			return err

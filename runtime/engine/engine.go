@@ -89,6 +89,7 @@ type Engine struct {
 
 	throttle *pipeline.Throttle // of all pipelines
 	trend    trend
+	previews previews
 
 	mu struct {
 		sync.RWMutex

@@ -161,6 +161,23 @@ type Retry struct {
 	MaxBackoff time.Duration
 }
 
+// WithProcessOf returns p with the server and the admin endpoint of another
+// plan: what is in effect when a process that runs that one has taken p over.
+func (p *Plan) WithProcessOf(running *Plan) *Plan {
+	out := *p
+	out.Server, out.Admin = running.Server, running.Admin
+	if p.Config == nil || running.Config == nil {
+		return &out
+	}
+	cfg := *p.Config
+	cfg.Server, cfg.Admin = running.Config.Server, running.Config.Admin
+	out.Config = &cfg
+	if hash, err := hashOf(&cfg); err == nil { // it was made of p.Config before
+		out.Hash = hash
+	}
+	return &out
+}
+
 // Topic returns the topic of that name, or nil.
 func (p *Plan) Topic(name string) *Topic {
 	for i := range p.Topics {

@@ -193,6 +193,43 @@ func TestDiff(t *testing.T) {
 	})
 }
 
+func TestValues(t *testing.T) {
+	t.Parallel()
+	before := parse(t, "x.toml", head+"config = { size = 1, token = 'a', kept = [1] }\n"+tail)
+	after := parse(t, "x.toml", head+"config = { size = 2, token = 'b', kept = [1] }\nlimits = { memory = '1MiB' }\n"+tail+"key = 'subject:2'\n[topics.c]\nsubjects = ['c.>']\n")
+	got := map[string][]Value{}
+	for _, c := range Diff(before, after) {
+		got[c.What+" "+c.Name] = Values(before, after, c)
+	}
+	want := map[string][]Value{
+		"topic c":    {{"subjects", "", `["c.>"]`}},
+		"plugin g":   {{"limits.memory", `"64MiB"`, `"1MiB"`}, {"config.size", "1", "2"}, {"config.token", `"[secret]"`, `"[secret]"`}},
+		"pipeline p": {{"key", "", `"subject:2"`}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if v := Values(after, before, Change{Op: Remove, What: "topic", Name: "c"}); v != nil {
+		t.Errorf("of a removal: %v", v)
+	}
+}
+
+// A process that has taken a plan over runs it with the server and the admin
+// endpoint that it has, and says so.
+func TestWithProcessOf(t *testing.T) {
+	t.Parallel()
+	running := parse(t, "x.toml", head+tail)
+	next := parse(t, "x.toml", head+tail+"key = 'subject:2'\n[server]\nlisten = ''\n[admin]\nlisten = ''\n")
+	effective := next.WithProcessOf(running)
+	same := parse(t, "x.toml", head+tail+"key = 'subject:2'\n")
+	if effective.Hash != same.Hash || next.Hash == same.Hash || len(Diff(effective, same)) > 0 {
+		t.Errorf("%s, want %s", effective.Hash, same.Hash)
+	}
+	if *effective.Config.Server.Listen == "" || *next.Config.Server.Listen != "" {
+		t.Error("the configuration is not that in effect")
+	}
+}
+
 // TestDiffSeesEveryField changes one field after the other.
 func TestDiffSeesEveryField(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 // config hands the TOML file on when it has other bytes than the last time, or
 // was refused and a module of it has. Invariant A8: a file that is not valid
 // changes nothing; all its findings are logged.
-func (w *Watcher) config(ctx context.Context, mode mode) ([]plan.Change, outcome, error) {
+func (w *Watcher) config(ctx context.Context, mode mode, apply applyFunc) ([]plan.Change, outcome, error) {
 	f := &w.files
 	src, err := read(f.config)
 	if err != nil {
@@ -52,9 +52,9 @@ func (w *Watcher) config(ctx context.Context, mode mode) ([]plan.Change, outcome
 	if mode == usual && f.halfModules(p) {
 		return nil, half, nil
 	}
-	changes, err := w.o.Apply(ctx, p)
+	changes, err := apply(ctx, p)
 	if err != nil {
-		if ctx.Err() != nil {
+		if declined := (*DeclinedError)(nil); ctx.Err() != nil || errors.As(err, &declined) {
 			return nil, settled, err
 		}
 		f.wanted = p

@@ -29,8 +29,16 @@ type watched struct {
 	dir   string
 	lines chan string
 
+	manual bool
+
 	mu     sync.Mutex
 	refuse map[string]error // by "apply" or the plugin's name
+}
+
+// ordinary makes the files of most tests.
+func (w *watched) ordinary() {
+	w.write("p.wasm", module("1"))
+	w.write("wasmill.toml", configuration("p.wasm", "1s"))
 }
 
 // watching starts a watcher once prepare has made the files.
@@ -38,14 +46,12 @@ func watching(t *testing.T, prepare func(w *watched)) *watched {
 	t.Helper()
 	w := &watched{t: t, dir: t.TempDir(), lines: make(chan string, 1000), refuse: map[string]error{}}
 	if prepare == nil {
-		prepare = func(w *watched) {
-			w.write("p.wasm", module("1"))
-			w.write("wasmill.toml", configuration("p.wasm", "1s"))
-		}
+		prepare = (*watched).ordinary
 	}
 	prepare(w)
 	w.Watcher = New(Options{
-		File: filepath.Join(w.dir, "wasmill.toml"),
+		Manual: w.manual,
+		File:   filepath.Join(w.dir, "wasmill.toml"),
 		Apply: func(_ context.Context, p *plan.Plan) ([]plan.Change, error) {
 			w.lines <- "apply " + p.Topic("in").MaxAge.String()
 			if err := w.refusal("apply"); err != nil {
@@ -412,6 +418,75 @@ func TestOnDemand(t *testing.T) {
 		}
 		<-working
 		w.Close()
+	})
+}
+
+// Nobody looks at the files of a manual watcher unless asked to.
+func TestManual(t *testing.T) {
+	t.Parallel()
+	w := watching(t, func(w *watched) { w.manual = true; w.ordinary() })
+	w.write("wasmill.toml", configuration("p.wasm", "2s"))
+	w.write("p.wasm", module("2"))
+	w.write("wasmill.toml", configuration("q.wasm", "3s"))
+	if _, err := w.Reload(t.Context()); err == nil {
+		t.Error("a missing module was taken")
+	}
+	w.want("config failed", "finding file")
+	w.write("q.wasm", module("3"))
+	if _, err := w.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.want("apply 3s", "config ok", "plugin p 2")
+}
+
+func TestReloadWith(t *testing.T) {
+	t.Parallel()
+	apply := func(w *watched, err error) error {
+		_, err = w.ReloadWith(t.Context(), func(_ context.Context, p *plan.Plan) ([]plan.Change, error) {
+			w.lines <- "instead " + p.Topic("in").MaxAge.String()
+			return []plan.Change{{Op: "change", What: "topic", Name: "in"}}, err
+		})
+		return err
+	}
+	t.Run("another function applies the file as it is, changed or not", func(t *testing.T) {
+		t.Parallel()
+		w := watching(t, func(w *watched) { w.manual = true; w.ordinary() })
+		if err := apply(w, nil); err != nil {
+			t.Error(err)
+		}
+		w.want("instead 1s", "config ok", "plugin p 1")
+		if err := apply(w, nil); err != nil {
+			t.Error(err)
+		}
+		w.want("instead 1s", "config ok", "plugin p 1")
+	})
+	t.Run("what it refuses is reported and keeps modules back", func(t *testing.T) {
+		t.Parallel()
+		w := watching(t, func(w *watched) { w.manual = true; w.ordinary() })
+		refused := errors.New("no")
+		if err := apply(w, refused); !errors.Is(err, refused) {
+			t.Errorf("got %v", err)
+		}
+		w.want("instead 1s", "config failed")
+	})
+	t.Run("what it declines is not, and is tried again as if nothing had been", func(t *testing.T) {
+		t.Parallel()
+		w := opened(t)
+		if err := apply(w, &DeclinedError{errors.New("the world has moved")}); err == nil || err.Error() != "the world has moved" {
+			t.Errorf("got %v", err)
+		}
+		w.want("instead 1s")
+		w.replace("wasmill.toml", configuration("p.wasm", "2s"))
+		w.want("apply 2s", "config ok", "plugin p 1")
+	})
+	t.Run("a file that is not valid never gets there", func(t *testing.T) {
+		t.Parallel()
+		w := watching(t, func(w *watched) { w.manual = true; w.ordinary() })
+		w.write("wasmill.toml", "x = ")
+		if err := apply(w, nil); err == nil {
+			t.Error("it was taken")
+		}
+		w.want("config failed", "finding syntax")
 	})
 }
 

@@ -4,6 +4,7 @@
 //	file events ─┐                          ┌→ Apply(plan)     when the TOML has other bytes
 //	SIGHUP ──────┼→ wait for quiet → look ──┤
 //	Reload ──────┘                          └→ Plugin(name)    when a module has other bytes
+//	ReloadWith ───→ look ─→ another Apply
 //
 // It watches directories, not files: editors and compilers rename a new file
 // over the old one, a volume of Kubernetes swaps a symbolic link beside it, and
@@ -28,6 +29,7 @@ import (
 type Options struct {
 	File     string   // the TOML file
 	Builtins []string // names of built-in plugins that the TOML may use
+	Manual   bool     // nothing is watched: only Trigger, Reload and ReloadWith look at the files
 
 	// Apply makes a plan what runs. It is called with every plan whose file has
 	// other bytes than the last, one call at a time.
@@ -87,8 +89,21 @@ type Watcher struct {
 // request is a Reload that waits for its answer.
 type request struct {
 	ctx    context.Context //nolint:containedctx // of the caller who waits for the answer
+	apply  applyFunc       // in place of Options.Apply; nil = that
 	answer chan<- answer
 }
+
+// applyFunc makes a plan what runs.
+type applyFunc func(ctx context.Context, p *plan.Plan) ([]plan.Change, error)
+
+// DeclinedError is what an apply function of ReloadWith returns when it has not
+// tried to apply the plan: nothing is known of it, and nothing is reported.
+type DeclinedError struct{ Err error }
+
+func (e *DeclinedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *DeclinedError) Unwrap() error { return e.Err }
 
 type answer struct {
 	changes []plan.Change
@@ -107,15 +122,20 @@ func New(o Options) *Watcher {
 }
 
 // Open begins to watch, and looks at every file once: what changed before Open
-// is not missed. When the system can watch no more directories that is logged,
-// and only Trigger and Reload work. ctx bounds Open only.
+// is not missed. A manual watcher does neither. When the system can watch no
+// more directories that is logged, and only Trigger and the reloads work. ctx
+// bounds Open only.
 func (w *Watcher) Open(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.cancel != nil {
 		return errors.New("open watcher: it has been opened before")
 	}
-	fs, err := fsnotify.NewWatcher()
+	var fs *fsnotify.Watcher
+	var err error
+	if !w.o.Manual {
+		fs, err = fsnotify.NewWatcher()
+	}
 	if err != nil {
 		w.log.Warn("files cannot be watched: send SIGHUP to reload them", "error", err)
 		fs = nil
@@ -138,10 +158,15 @@ func (w *Watcher) Trigger() {
 
 // Reload is Trigger with an answer: what has changed in the configuration, and
 // everything that was refused, of plugins as well. ErrClosed.
-func (w *Watcher) Reload(ctx context.Context) ([]plan.Change, error) {
+func (w *Watcher) Reload(ctx context.Context) ([]plan.Change, error) { return w.ReloadWith(ctx, nil) }
+
+// ReloadWith is Reload with apply in place of Options.Apply, called with the
+// plan of the file as it is now. It hands modules on only when apply has
+// succeeded. Reloads run one after the other. ErrClosed.
+func (w *Watcher) ReloadWith(ctx context.Context, apply func(ctx context.Context, p *plan.Plan) ([]plan.Change, error)) ([]plan.Change, error) {
 	got := make(chan answer, 1)
 	select {
-	case w.asked <- request{ctx, got}:
+	case w.asked <- request{ctx, apply, got}:
 	case <-w.done:
 		return nil, ErrClosed
 	case <-ctx.Done():
@@ -180,13 +205,13 @@ func (w *Watcher) loop(ctx context.Context) {
 	defer missing.stop()
 	var first time.Time   // of the events that are waited for to end
 	var unclear time.Time // when a file was first found to be half a file
-	look := func(ctx context.Context, mode mode) ([]plan.Change, error) {
+	look := func(ctx context.Context, mode mode, apply applyFunc) ([]plan.Change, error) {
 		quiet.stop()
 		first = time.Time{}
 		if !unclear.IsZero() && time.Since(unclear) >= t.limit {
 			mode = final
 		}
-		changes, out, err := w.look(ctx, mode)
+		changes, out, err := w.look(ctx, mode, apply)
 		switch out {
 		case half:
 			if unclear.IsZero() {
@@ -196,7 +221,9 @@ func (w *Watcher) loop(ctx context.Context) {
 		case incomplete:
 			unclear = time.Time{}
 			settle.stop()
-			missing.set(t.missing)
+			if !w.o.Manual {
+				missing.set(t.missing)
+			}
 		default:
 			unclear = time.Time{}
 			settle.stop()
@@ -204,7 +231,9 @@ func (w *Watcher) loop(ctx context.Context) {
 		}
 		return changes, err
 	}
-	_, _ = look(ctx, usual) // what is wrong is reported where it is found
+	if !w.o.Manual {
+		_, _ = look(ctx, usual, nil) // what is wrong is reported where it is found
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -222,21 +251,21 @@ func (w *Watcher) loop(ctx context.Context) {
 			w.log.Warn("watching files", "error", err)
 			quiet.set(t.quiet)
 		case <-quiet.c:
-			_, _ = look(ctx, usual)
+			_, _ = look(ctx, usual, nil)
 		case <-settle.c:
 			if first.IsZero() { // else it is being written to
-				_, _ = look(ctx, final)
+				_, _ = look(ctx, final, nil)
 			}
 		case <-missing.c:
-			_, _ = look(ctx, usual)
+			_, _ = look(ctx, usual, nil)
 		case <-w.trigger:
 			w.files.forget()
-			_, _ = look(ctx, final)
+			_, _ = look(ctx, final, nil)
 		case r := <-w.asked:
 			w.files.forget()
 			both, cancel := context.WithCancel(r.ctx)
 			stop := context.AfterFunc(ctx, cancel)
-			changes, err := look(both, final)
+			changes, err := look(both, final, r.apply)
 			stop()
 			cancel()
 			r.answer <- answer{changes, err}
@@ -276,13 +305,24 @@ const (
 	half                      // a file looks as if somebody were still writing it
 )
 
-// look reads every file and hands on what has changed.
-func (w *Watcher) look(ctx context.Context, mode mode) (changes []plan.Change, out outcome, err error) {
+// look reads every file and hands on what has changed, the TOML to apply if that
+// is not nil.
+func (w *Watcher) look(ctx context.Context, mode mode, apply applyFunc) (changes []plan.Change, out outcome, err error) {
 	w.watch()
-	changes, out, err = w.config(ctx, mode)
+	changes, out, err = w.config(ctx, mode, or(apply, w.o.Apply))
 	w.watch() // the plan may name other modules now, and a directory may have come back
+	if apply != nil && err != nil {
+		return changes, out, err
+	}
 	worst, pluginErr := w.plugins(ctx, mode)
 	return changes, max(out, worst), errors.Join(err, pluginErr)
+}
+
+func or(f, otherwise applyFunc) applyFunc {
+	if f != nil {
+		return f
+	}
+	return otherwise
 }
 
 func (w *Watcher) watch() {

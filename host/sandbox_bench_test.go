@@ -216,7 +216,7 @@ func (w *benchWorld) run(b *testing.B, name string, inst *Instance) (wall, cpu t
 		},
 		Processor: func(int, int) (pipeline.Processor, error) { return lent{inst}, nil },
 		Shares:    []*pipeline.Share{pipeline.NewBudget(room.Events, int64(room.Bytes), 0).Share("bench")},
-		Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration) {
+		Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration, _ event.TraceID) {
 			if done.Add(int64(n)) >= int64(w.events) {
 				stop()
 			}

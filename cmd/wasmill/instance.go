@@ -26,6 +26,7 @@ import (
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/reload"
 	"github.com/wasmill/wasmill/runtime/status"
+	"github.com/wasmill/wasmill/runtime/trace"
 )
 
 // drainTimeout is how long pipelines may finish what is in flight at the end.
@@ -44,6 +45,7 @@ type instance struct {
 	watch   *reload.Watcher
 	taps    *event.Taps
 	audit   *audit.Log
+	tracer  *trace.Tracer // nil without [tracing] endpoint
 	log     *slog.Logger
 
 	watching atomic.Bool // watch is open
@@ -87,9 +89,16 @@ func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, e
 	if in.host, err = a.openHost(ctx, log); err != nil {
 		return nil, err
 	}
+	if in.tracer, err = a.openTracer(ctx, p, log, listener); err != nil {
+		return nil, err
+	}
+	var tracer event.Tracer
+	if in.tracer != nil {
+		tracer = in.tracer
+	}
 	in.engine = engine.New(engine.Deps{
 		Broker: b, Host: in.host, Builtins: a.builtins, Listener: listener, Log: log,
-		Version: a.version, DrainTimeout: drainTimeout, Taps: in.taps,
+		Version: a.version, DrainTimeout: drainTimeout, Taps: in.taps, Tracer: tracer,
 	})
 	in.metrics.SetStatus(in.engine.Status)
 	in.watch = reload.New(reload.Options{
@@ -143,6 +152,9 @@ func (in *instance) close() error {
 	defer cancel()
 	if in.engine != nil {
 		keep("engine", in.engine.Close(ctx))
+	}
+	if in.tracer != nil {
+		in.tracer.Close()
 	}
 	if in.admin != nil {
 		keep("admin endpoint", in.admin.Close())
@@ -204,6 +216,29 @@ func brokerConfig(p *plan.Plan) (broker.Config, error) {
 		URL: s.URL, User: s.User, Password: password, Token: token, Credentials: s.Credentials,
 		TLS: broker.TLSConfig{CA: s.TLS.CA, Cert: s.TLS.Cert, Key: s.TLS.Key},
 	}, nil
+}
+
+// openTracer starts to send traces where [tracing] says; nil when it says nowhere.
+func (a *app) openTracer(ctx context.Context, p *plan.Plan, log *slog.Logger, listener event.Listener) (*trace.Tracer, error) {
+	if p.Tracing.Endpoint == "" {
+		return nil, nil
+	}
+	headers := map[string]string{}
+	for name, secret := range p.Tracing.Headers {
+		value, err := secret.Resolve(p.Dir)
+		if err != nil {
+			return nil, invalid("%s: [tracing] headers: %s: %w", p.File, name, err)
+		}
+		headers[name] = value
+	}
+	t, err := trace.New(trace.Options{
+		Endpoint: p.Tracing.Endpoint, Headers: headers, Ratio: p.Tracing.SampleRatio, Service: p.Tracing.ServiceName,
+		Version: a.version, Timeout: p.Tracing.Timeout, Log: log, Listener: listener,
+	})
+	if err != nil {
+		return nil, invalid("%s: [tracing]: %w", p.File, err)
+	}
+	return t, t.Open(ctx)
 }
 
 // ledgerBeside is where the second copy of a store's ledger is: not in it, so

@@ -257,7 +257,7 @@ func ours(b *broker.Broker, events int, exactly bool, processor func() (pipeline
 			Sink:      sink,
 			Processor: func(int, int) (pipeline.Processor, error) { return processor() },
 			Shares:    []*pipeline.Share{pipeline.NewBudget(room.Events, int64(room.Bytes), 0).Share("bench")},
-			Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration) {
+			Listener: event.Listener{Done: func(_ string, n, _ int, _ time.Duration, _ event.TraceID) {
 				if done.Add(int64(n)) >= int64(events) {
 					stop()
 				}

@@ -47,6 +47,7 @@ func ownTopic(name string) string {
 type Config struct {
 	Server    Server              `toml:"server" doc:"The NATS JetStream server that keeps the topics: the embedded one, or an existing one when url is given."`
 	Admin     Admin               `toml:"admin" doc:"The HTTP endpoint for health, metrics and the command line."`
+	Tracing   Tracing             `toml:"tracing" doc:"Where the traces of events go: an OpenTelemetry receiver. Without endpoint there are none."`
 	Topics    map[string]Topic    `toml:"topics" doc:"Durable logs by name. Each is a JetStream stream of the same name. The topics dead-letters and wasmill-audit always exist; their limits can be set here, their subjects cannot. Unless set, wasmill-audit keeps 90d, and 100000 messages."`
 	Plugins   map[string]Plugin   `toml:"plugins" doc:"WebAssembly modules by name."`
 	Pipelines map[string]Pipeline `toml:"pipelines" doc:"What is read from which topic, run through which plugins, and published where."`
@@ -174,6 +175,7 @@ func (c *Config) WithDefaults() *Config {
 	out := *c
 	setDefaults(&out.Server)
 	setDefaults(&out.Admin)
+	setDefaults(&out.Tracing)
 	out.Topics = make(map[string]Topic, len(c.Topics)+2)
 	for name, t := range c.Topics {
 		setDefaults(&t)

@@ -19,6 +19,7 @@ var (
 	_ tomlValue = (*Size)(nil)
 	_ tomlValue = (*Duration)(nil)
 	_ tomlValue = (*Rate)(nil)
+	_ tomlValue = (*Ratio)(nil)
 	_ tomlValue = (*Start)(nil)
 	_ tomlValue = (*Secret)(nil)
 )

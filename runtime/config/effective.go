@@ -38,6 +38,9 @@ func (c *Config) Effective() []Section {
 		{"server", settings("", reflect.ValueOf(c.Server))},
 		{"admin", settings("", reflect.ValueOf(c.Admin))},
 	}
+	if c.Tracing.Endpoint != "" {
+		out = append(out, Section{"tracing", settings("", reflect.ValueOf(c.Tracing))})
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
 		out = append(out, Section{"topics." + name, settings("", reflect.ValueOf(c.Topics[name]))})
 	}
@@ -69,7 +72,7 @@ func settings(prefix string, v reflect.Value) []Setting {
 		}
 		text := tomlText(fv.Interface())
 		raw := text
-		if key == "url" {
+		if key == "url" || key == "endpoint" {
 			text = tomlText(withoutCredentials(fv.String()))
 		}
 		out = append(out, Setting{Key: key, Value: text, Default: f.fallback != "" && unquote(text) == canonical(fv.Type(), f.fallback), Doc: f.doc, raw: raw})

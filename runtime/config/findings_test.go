@@ -74,6 +74,21 @@ func TestFindings(t *testing.T) {
 			`16:20: bad-value: plugins.g.limits.max_output_bytes: -1: it must not be negative`,
 			`17:17: out-of-range: plugins.g.limits.max_in_flight is 0; the least is 1`,
 		}},
+		{"tracing", sound + "[tracing]\nendpoint = 'collector:4318'\nsample_ratio = 1.5\ntimeout = '1ms'\nheaders = { Authorization = 'Bearer x', 'a b' = 'env:X' }", []string{
+			`13:12: bad-value: tracing.endpoint: write the URL of a receiver, as in "http://127.0.0.1:4318"`,
+			`14:16: bad-value: tracing.sample_ratio: "1.5": write a share from 0 to 1, as in 0.01`,
+			`15:11: out-of-range: tracing.timeout is 1ms; the least is 100ms`,
+			`16:29: bad-value: tracing.headers.Authorization: a secret is written "env:NAME" or "file:PATH", never as its value`,
+			`16:41: bad-name: "a b" cannot be the name of a header`,
+		}},
+		{"tracing with a password in the URL", sound + "[tracing]\nendpoint = 'http://me:secret@collector:4318'\nsample_ratio = '1 %'", []string{
+			`13:12: bad-value: tracing.endpoint holds a user name or password; use tracing.headers: { Authorization = "env:NAME" }`,
+			`14:16: wrong-type: tracing.sample_ratio is a string; want a number from 0 to 1`,
+		}},
+		{"tracing to nowhere", sound + "[tracing]\nsample_ratio = 1", []string{
+			`13:1: missing: tracing.endpoint is missing, so nothing is traced: endpoint = "http://127.0.0.1:4318"`,
+		}},
+		{"tracing as it should be", sound + "[tracing]\nendpoint = 'https://collector/otlp/v1/traces'\nsample_ratio = 0\nheaders = { Authorization = 'env:OTLP_AUTHORIZATION' }", nil},
 		{"limits out of range", sound + "[plugins.g.limits]\nmemory = '1KiB'\ndeadline = '1h'\n[topics.dead-letters]\nmax_age = '1ms'\nreplicas = 9", []string{
 			`13:10: out-of-range: plugins.g.limits.memory is 1KiB; the least is 1MiB`,
 			`14:12: out-of-range: plugins.g.limits.deadline is 1h; the most is 10m`,

@@ -55,6 +55,8 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?d)?((([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+|0)?$`, MinLength: ptr(uint64(1))}
 	case reflect.TypeFor[Rate]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?/s$`}
+	case reflect.TypeFor[Ratio]():
+		return &jsonschema.Schema{Type: "number", Minimum: "0", Maximum: "1"}
 	case reflect.TypeFor[Start]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^(all|new|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}.*)$`}
 	case reflect.TypeFor[Secret]():
@@ -121,7 +123,7 @@ func applyTags(s *jsonschema.Schema, t reflect.Type) {
 		}
 		if f.fallback != "" {
 			p.Default = f.fallback
-			if p.Type == "integer" {
+			if p.Type == "integer" || p.Type == "number" {
 				p.Default = json.Number(f.fallback)
 			}
 		}

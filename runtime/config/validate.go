@@ -63,6 +63,7 @@ func validate(r *report, c *Config) {
 	v := &validator{report: r, c: c}
 	v.server()
 	v.admin()
+	v.tracing()
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
 		v.topic(name, c.Topics[name])
 	}

@@ -219,6 +219,37 @@ func (r *Rate) setTOML(v any) error {
 	return typeError(`a rate such as "20000/s"`)
 }
 
+// Ratio is a share, from 0 to 1.
+type Ratio float64
+
+// ParseRatio reads a Ratio.
+func ParseRatio(s string) (Ratio, error) {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(f >= 0 && f <= 1) {
+		return 0, fmt.Errorf("%q: write a share from 0 to 1, as in 0.01", s)
+	}
+	return Ratio(f), nil
+}
+
+// String writes the ratio as ParseRatio reads it.
+func (r Ratio) String() string { return strconv.FormatFloat(float64(r), 'f', -1, 64) }
+
+// UnmarshalText is ParseRatio.
+func (r *Ratio) UnmarshalText(b []byte) (err error) {
+	*r, err = ParseRatio(string(b))
+	return err
+}
+
+func (r *Ratio) setTOML(v any) error {
+	switch v := v.(type) {
+	case float64:
+		return r.UnmarshalText([]byte(strconv.FormatFloat(v, 'f', -1, 64)))
+	case int64:
+		return r.UnmarshalText([]byte(strconv.FormatInt(v, 10)))
+	}
+	return typeError("a number from 0 to 1")
+}
+
 // Start is where a pipeline begins when it runs for the first time: "all",
 // "new", or an RFC 3339 time, which TOML may also write without quotes.
 type Start string

@@ -154,6 +154,7 @@ func (e *Engine) pipelineOps(p *plan.Plan, spec *plan.Pipeline, stages []*plugin
 				Shares:       shares(stages, spec.Name),
 				Throttle:     e.throttle,
 				Tap:          e.deps.Taps.Of(spec.Name),
+				Tracer:       e.deps.Tracer,
 				Conduct:      conduct,
 				Listener:     event.Tee(e.deps.Listener, own),
 				DrainTimeout: e.deps.DrainTimeout,

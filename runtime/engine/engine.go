@@ -52,6 +52,7 @@ type Deps struct {
 	Log      *slog.Logger // nil discards
 	Version  string       // of this program, for the status
 	Taps     *event.Taps  // where events can be looked at; nil is nowhere
+	Tracer   event.Tracer // chooses the events that are traced; nil traces none
 
 	// DrainTimeout bounds how long a stopping pipeline finishes what is in
 	// flight; 0 is 30 s.

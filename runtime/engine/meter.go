@@ -203,7 +203,7 @@ func (m *meter) listener() event.Listener {
 			m.mu.in.add(slot, float64(n))
 			m.mu.Unlock()
 		},
-		Called: func(_, stage, _ string, n int, d time.Duration, _ error) {
+		Called: func(_, stage, _ string, n int, d time.Duration, _ error, _ event.TraceID) {
 			slot, period := m.now()
 			m.mu.Lock()
 			st := m.stageLocked(stage)
@@ -238,7 +238,7 @@ func (m *meter) listener() event.Listener {
 			m.mu.out.add(slot, float64(n))
 			m.mu.Unlock()
 		},
-		Done: func(_ string, n, _ int, oldest time.Duration) {
+		Done: func(_ string, n, _ int, oldest time.Duration, _ event.TraceID) {
 			slot, period := m.now()
 			m.mu.Lock()
 			m.mu.done.add(slot, float64(n))

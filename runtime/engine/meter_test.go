@@ -35,11 +35,11 @@ func TestMeter(t *testing.T) {
 					if i == 0 {
 						d = 50 * time.Millisecond // one in ten
 					}
-					hear.Called("x", "a", "p", perSecond/10, d, nil)
+					hear.Called("x", "a", "p", perSecond/10, d, nil, event.TraceID{})
 					hear.Stage("x", "a", "p", event.Counts{In: perSecond / 10, Out: perSecond / 20, Dropped: perSecond / 20})
 					hear.Published("x", "out", perSecond/20, 10)
 					hear.Published("x", "dead-letters", 1, 10)
-					hear.Done("x", perSecond/10, 10, 20*time.Millisecond)
+					hear.Done("x", perSecond/10, 10, 20*time.Millisecond, event.TraceID{})
 					hear.Blocked("x", event.ReasonRate, 25*time.Millisecond)
 					time.Sleep(100 * time.Millisecond)
 				}

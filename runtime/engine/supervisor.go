@@ -424,7 +424,7 @@ func (s *supervisor) listener() event.Listener {
 				now(&s.progress) // there was nothing to finish before
 			}
 		},
-		Done: func(_ string, n, _ int, _ time.Duration) {
+		Done: func(_ string, n, _ int, _ time.Duration, _ event.TraceID) {
 			s.active.Add(-int64(n))
 			now(&s.progress)
 		},

@@ -43,15 +43,16 @@ type Listener struct {
 	// Fetched: n events of that many bytes came from the topic; lag is how many
 	// more the topic holds for this pipeline.
 	Fetched func(pipeline string, n, bytes int, lag uint64)
-	// Called: one call of a plugin with n events has ended after d; err is nil or the fault.
-	Called func(pipeline, stage, plugin string, n int, d time.Duration, err error)
+	// Called: one call of a plugin with n events has ended after d; err is nil or
+	// the fault, and trace that of one of the events, or none.
+	Called func(pipeline, stage, plugin string, n int, d time.Duration, err error, trace TraceID)
 	// Stage: what the outcomes of one batch were at one stage.
 	Stage func(pipeline, stage, plugin string, c Counts)
 	// Published: n outputs of that many bytes were handed to a topic's publisher.
 	Published func(pipeline, topic string, n, bytes int)
 	// Done: n events are finished: all they caused is confirmed. oldest is how
-	// long ago the topic stored the oldest of them.
-	Done func(pipeline string, n, bytes int, oldest time.Duration)
+	// long ago the topic stored the oldest of them; trace that of one of them, or none.
+	Done func(pipeline string, n, bytes int, oldest time.Duration, trace TraceID)
 	// Blocked: the pipeline did not fetch, or did not publish, for d because of reason.
 	Blocked func(pipeline, reason string, d time.Duration)
 	// InFlight: events and bytes that the pipeline holds now.
@@ -69,6 +70,9 @@ type Listener struct {
 	Log func(pipeline, plugin string, partition, level int, line string)
 	// Metric: a plugin added to, or observed, a metric of its own.
 	Metric func(pipeline, plugin, name string, kind int, value float64)
+	// Traced: n records of traced events were "sent" to the receiver, "refused" by
+	// it or for want of it, or "dropped" because too many waited.
+	Traced func(result string, n int)
 }
 
 // Counts is what became of the events of one batch at one stage.

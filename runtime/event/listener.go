@@ -15,10 +15,10 @@ func Tee(ls ...Listener) Listener {
 				}
 			}
 		},
-		Called: func(pipeline, stage, plugin string, n int, d time.Duration, err error) {
+		Called: func(pipeline, stage, plugin string, n int, d time.Duration, err error, trace TraceID) {
 			for i := range ls {
 				if f := ls[i].Called; f != nil {
-					f(pipeline, stage, plugin, n, d, err)
+					f(pipeline, stage, plugin, n, d, err, trace)
 				}
 			}
 		},
@@ -36,10 +36,10 @@ func Tee(ls ...Listener) Listener {
 				}
 			}
 		},
-		Done: func(pipeline string, n, bytes int, oldest time.Duration) {
+		Done: func(pipeline string, n, bytes int, oldest time.Duration, trace TraceID) {
 			for i := range ls {
 				if f := ls[i].Done; f != nil {
-					f(pipeline, n, bytes, oldest)
+					f(pipeline, n, bytes, oldest, trace)
 				}
 			}
 		},
@@ -96,6 +96,13 @@ func Tee(ls ...Listener) Listener {
 			for i := range ls {
 				if f := ls[i].Metric; f != nil {
 					f(pipeline, plugin, name, kind, value)
+				}
+			}
+		},
+		Traced: func(result string, n int) {
+			for i := range ls {
+				if f := ls[i].Traced; f != nil {
+					f(result, n)
 				}
 			}
 		},

@@ -84,10 +84,10 @@ func (m *Metrics) Listener() event.Listener {
 			p.events.Add(float64(n))
 			p.bytes.Add(float64(bytes))
 		},
-		Called: func(pipeline, stage, plugin string, n int, d time.Duration, _ error) {
+		Called: func(pipeline, stage, plugin string, n int, d time.Duration, _ error, trace event.TraceID) {
 			s := h.stages.get(stageKey{pipeline, stage, plugin})
 			s.batch.Observe(float64(n))
-			s.call.Observe(d.Seconds())
+			observe(s.call, d, trace)
 		},
 		Stage: func(pipeline, stage, plugin string, c event.Counts) {
 			s := h.stages.get(stageKey{pipeline, stage, plugin})
@@ -102,10 +102,10 @@ func (m *Metrics) Listener() event.Listener {
 			t.events.Add(float64(n))
 			t.bytes.Add(float64(bytes))
 		},
-		Done: func(pipeline string, n, _ int, oldest time.Duration) {
+		Done: func(pipeline string, n, _ int, oldest time.Duration, trace event.TraceID) {
 			p := h.pipelines.get(pipeline)
 			p.done.Add(float64(n))
-			p.endToEnd.Observe(max(oldest, 0).Seconds())
+			observe(p.endToEnd, oldest, trace)
 		},
 		Blocked: func(pipeline, reason string, d time.Duration) {
 			h.reasons.get(reasonKey{pipeline, reason}).Add(max(d, 0).Seconds())
@@ -119,7 +119,8 @@ func (m *Metrics) Listener() event.Listener {
 			}
 			f.reloads.WithLabelValues(name, result).Inc()
 		},
-		Log: func(_, plugin string, _, _ int, _ string) { h.logLines.get(plugin).Inc() },
+		Log:    func(_, plugin string, _, _ int, _ string) { h.logLines.get(plugin).Inc() },
+		Traced: func(result string, n int) { f.traces.WithLabelValues(result).Add(float64(n)) },
 		Metric: func(pipeline, plugin, name string, kind int, value float64) {
 			m.guests.record(pipeline, plugin, name, kind, value)
 		},
@@ -130,4 +131,14 @@ func add(c prometheus.Counter, n int) {
 	if n > 0 {
 		c.Add(float64(n))
 	}
+}
+
+// observe adds d to a histogram, with the trace of an event as an exemplar.
+func observe(o prometheus.Observer, d time.Duration, trace event.TraceID) {
+	v := max(d, 0).Seconds()
+	if e, ok := o.(prometheus.ExemplarObserver); ok && trace != (event.TraceID{}) {
+		e.ObserveWithExemplar(v, prometheus.Labels{"trace_id": trace.String()})
+		return
+	}
+	o.Observe(v)
 }

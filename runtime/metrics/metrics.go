@@ -1,5 +1,6 @@
 // Package metrics exposes what a running Wasmill does in the Prometheus text
-// format. It subscribes to the data path as an event.Listener and, at each
+// format, or in OpenMetrics, which has exemplars: the traces of events behind
+// the latencies. It subscribes to the data path as an event.Listener and, at each
 // scrape, to the engine's status; it has a registry of its own and never
 // touches the default one.
 //
@@ -40,6 +41,7 @@ type families struct {
 	reloads                             *prometheus.CounterVec // plugin, result
 	logLines                            *prometheus.CounterVec // plugin
 	refusedGuest                        *prometheus.CounterVec // plugin
+	traces                              *prometheus.CounterVec // result
 }
 
 // New returns a Metrics with everything registered and nothing counted.
@@ -75,6 +77,8 @@ func New() *Metrics {
 	f.logLines = m.counter("wasmill_log_lines_total", "Lines a plugin has logged.", []string{"plugin"})
 	f.refusedGuest = m.counter("wasmill_guest_metrics_refused_total",
 		"Values of a plugin's own metrics that were not kept: a bad name, another kind than before, or too many names.", []string{"plugin"})
+	f.traces = m.counter("wasmill_traces_total",
+		"Events whose trace was sent, refused by the receiver or for want of one, or dropped because too many waited, by result.", []string{"result"})
 
 	m.handles.init(f)
 	m.guests.init(m.registry, f.refusedGuest)
@@ -92,6 +96,7 @@ func New() *Metrics {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorHandling:       promhttp.ContinueOnError,
+		EnableOpenMetrics:   true, // exemplars travel in that format alone
 		MaxRequestsInFlight: 4,
 	})
 }

@@ -27,10 +27,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // drive reports one of everything.
 func drive(l event.Listener) {
 	l.Fetched("alerts", 512, 131072, 9)
-	l.Called("alerts", "strong", "strong", 512, 3*time.Millisecond, nil)
+	l.Called("alerts", "strong", "strong", 512, 3*time.Millisecond, nil, event.TraceID{})
 	l.Stage("alerts", "strong", "strong", event.Counts{In: 512, Out: 500, Dropped: 9, Retried: 2, DeadLettered: 1})
 	l.Published("alerts", "alerts-out", 500, 64000)
-	l.Done("alerts", 510, 130000, 4*time.Millisecond)
+	l.Done("alerts", 510, 130000, 4*time.Millisecond, event.TraceID{})
 	l.Blocked("alerts", event.ReasonRate, 1500*time.Millisecond)
 	l.Fault("alerts", "strong", "strong", abi.FaultTrap, errors.New("unreachable"))
 	l.DeadLettered("alerts", "strong", "strong", 7, abi.FaultTrap, "unreachable")
@@ -266,10 +266,10 @@ func TestListenerIsConcurrentAndCheap(t *testing.T) {
 		counts := event.Counts{In: 5, Out: 5}
 		n := testing.AllocsPerRun(100, func() {
 			l.Fetched("alerts", 5, 500, 0)
-			l.Called("alerts", "s", "p", 5, time.Millisecond, nil)
+			l.Called("alerts", "s", "p", 5, time.Millisecond, nil, event.TraceID{})
 			l.Stage("alerts", "s", "p", counts)
 			l.Published("alerts", "out", 5, 500)
-			l.Done("alerts", 5, 500, time.Millisecond)
+			l.Done("alerts", 5, 500, time.Millisecond, event.TraceID{})
 			l.Metric("alerts", "p", "seen", abi.MetricCounter, 1)
 		})
 		if n != 0 {
@@ -284,9 +284,47 @@ func BenchmarkBatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Fetched("alerts", 5, 500, 0)
-		l.Called("alerts", "s", "p", 5, time.Millisecond, nil)
+		l.Called("alerts", "s", "p", 5, time.Millisecond, nil, event.TraceID{})
 		l.Stage("alerts", "s", "p", counts)
 		l.Published("alerts", "out", 5, 500)
-		l.Done("alerts", 5, 500, time.Millisecond)
+		l.Done("alerts", 5, 500, time.Millisecond, event.TraceID{})
+	}
+}
+
+// Who asks for OpenMetrics, as Prometheus does, finds the trace of an event
+// beside the latencies.
+func TestLatenciesHaveExemplars(t *testing.T) {
+	m := metrics.New()
+	l := m.Listener()
+	call, done := event.TraceID{15: 0xca}, event.TraceID{15: 0xd0}
+	l.Called("alerts", "strong", "strong", 5, time.Millisecond, nil, call)
+	l.Done("alerts", 5, 500, time.Millisecond, done)
+	l.Traced("dropped", 3)
+	scrape := func(accept string) string {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		req.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, req)
+		return w.Body.String()
+	}
+	open := scrape("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5")
+	for name, id := range map[string]event.TraceID{"wasmill_call_seconds_bucket": call, "wasmill_end_to_end_seconds_bucket": done} {
+		found := false
+		for line := range strings.Lines(open) {
+			found = found || strings.HasPrefix(line, name) && strings.Contains(line, `# {trace_id="`+id.String()+`"}`)
+		}
+		if !found {
+			t.Errorf("%s has no exemplar with %s", name, id)
+		}
+	}
+	if !strings.HasSuffix(open, "# EOF\n") {
+		t.Error("it is not OpenMetrics")
+	}
+	plain := scrape("text/plain")
+	if strings.Contains(plain, "trace_id") {
+		t.Error("the text format has exemplars, which it cannot")
+	}
+	if !strings.Contains(plain, `wasmill_traces_total{result="dropped"} 3`) {
+		t.Error("dropped traces are not counted")
 	}
 }

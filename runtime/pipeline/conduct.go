@@ -167,6 +167,9 @@ func (r *run) reach(at int) { r.reached = max(r.reached, at) }
 func (b *batch) cut(n int) {
 	clear(b.events[n:])
 	b.events, b.slots, b.made = b.events[:n], b.slots[:n], b.made[:n]
+	if len(b.traces) > 0 {
+		b.traces = b.traces[:n]
+	}
 	b.bytes = 0
 	for i := range b.events {
 		b.bytes += eventBytes(&b.events[i])

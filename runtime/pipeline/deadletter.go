@@ -42,8 +42,12 @@ func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) 
 	msg := event.Output{Subject: DeadLetterPrefix + cfg.Name + "." + st.Name, Payload: e.Payload, Cause: e.Seq}
 	var pos uint64
 	var err error
+	parent := ""
+	if t := r.traceOf(at); t != nil {
+		parent = t.Output(cfg.DeadLetters, r.p.deps.Tracer).Parent
+	}
 	for _, keep := range [...]bool{true, false} {
-		r.deadHeaders(&msg, k, e, attempts, why, keep)
+		r.deadHeaders(&msg, k, e, attempts, why, keep, parent)
 		pos, err = r.sink.Add(ctx, topic, &msg)
 		if no := new(event.RefusedError); !errors.As(err, &no) {
 			break
@@ -55,6 +59,10 @@ func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) 
 	}
 	r.pos[topic] = pos
 	r.note(topic, &msg)
+	if len(r.batch.traces) > 0 {
+		r.traceNote(at, noteDeadLetter, st, attempts, 0, why)
+		r.tracePublished(at, cfg.DeadLetters, &msg)
+	}
 	r.count(st, event.Counts{DeadLettered: 1})
 	r.p.deps.Listener.DeadLettered(cfg.Name, st.Name, st.Plugin, e.Seq, why.kind, why.cause)
 	return nil
@@ -62,9 +70,14 @@ func (r *run) deadLetter(ctx context.Context, k, at, attempts int, why failure) 
 
 // deadHeaders sets the headers of a dead letter: those of the event, as far as
 // keep is set and they can be written again, and those that say what happened.
-func (r *run) deadHeaders(msg *event.Output, k int, e *abi.Event, attempts int, why failure, keep bool) {
+// parent, when not empty, takes the place of the event's traceparent.
+func (r *run) deadHeaders(msg *event.Output, k int, e *abi.Event, attempts int, why failure, keep bool, parent string) {
 	cfg, st := &r.p.cfg, r.stages[k]
 	h, count, left := make([]byte, 0, 1024), 0, 0
+	if parent != "" {
+		h = abi.AppendHeader(h, event.HeaderTraceParent, parent)
+		count++
+	}
 	for block := e.Headers; ; {
 		key, value, rest, ok := abi.NextHeader(block)
 		if !ok {
@@ -72,7 +85,7 @@ func (r *run) deadHeaders(msg *event.Output, k int, e *abi.Event, attempts int, 
 		}
 		block = rest
 		switch {
-		case reservedHeader(asString(key)):
+		case reservedHeader(asString(key)), parent != "" && isTraceParent(asString(key)):
 		case !keep || !headerName(key):
 			left++
 		default:

@@ -94,7 +94,7 @@ func TestAClockThatIsSetBackHoldsNothingUp(t *testing.T) {
 		}
 		began := time.Now()
 		r := start(t, testConfig(), src, each(pass), func(d *Deps, _ *sinkLog) {
-			d.Listener.Done = func(_ string, _, _ int, oldest time.Duration) {
+			d.Listener.Done = func(_ string, _, _ int, oldest time.Duration, _ event.TraceID) {
 				if oldest != 0 {
 					t.Errorf("an event from the future took %s", oldest)
 				}

@@ -197,6 +197,9 @@ func (r *run) add(ctx context.Context, o *abi.Output, src *abi.Event, at int) er
 	if at >= 0 {
 		r.batch.made[at]++
 	}
+	if len(r.batch.traces) > 0 {
+		r.tracePublished(at, r.p.cfg.Outputs[o.ID].Topic, &msg)
+	}
 	r.note(int(o.ID), &msg)
 	return nil
 }
@@ -210,12 +213,22 @@ func (r *run) message(o *abi.Output, src *abi.Event, at int) (event.Output, erro
 	msg := event.Output{Subject: subject, Payload: o.Payload}
 	h := r.headers[:0]
 	count := 0
+	parent := ""
+	if len(r.batch.traces) > 0 {
+		if parent = r.traceParent(o, src, at); parent != "" {
+			name, _, _ := r.parentOf(src)
+			h = abi.AppendHeader(h, name, parent)
+			count++
+		}
+	}
 	if src != nil {
 		if o.Flags&abi.FlagPayloadRef != 0 {
 			msg.Payload = src.Payload
 		}
 		if src.HeaderCount > 0 {
-			h, count = r.inherit(h, o, src)
+			n := 0
+			h, n = r.inherit(h, o, src, parent != "")
+			count += n
 		}
 	}
 	h = append(h, o.Headers...)

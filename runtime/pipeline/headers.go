@@ -3,6 +3,7 @@ package pipeline
 import (
 	"strings"
 
+	"github.com/wasmill/wasmill/runtime/event"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -11,8 +12,8 @@ import (
 // done here takes time in proportion to the bytes that are published, never to
 // the product of the three (invariant A4).
 
-// traceHeaders always travel: the W3C trace context.
-var traceHeaders = [...]string{"traceparent", "tracestate"}
+// traceHeaders always travel: the W3C trace context, also as HTTP spells it.
+var traceHeaders = [...]string{event.HeaderTraceParent, event.HeaderTraceState, "Traceparent", "Tracestate"}
 
 // sourceHeaders finds headers by name in one event after the other and looks
 // for each name only once in each.
@@ -134,7 +135,7 @@ func (s *scratch) merge(next *stage, src *abi.Event, o *abi.Output) ([]byte, uin
 // continueTrace adds the W3C trace context of src to o's own headers.
 func (s *scratch) continueTrace(next *stage, src *abi.Event, o *abi.Output) ([]byte, uint32) {
 	n := len(next.keep)
-	h, added := s.appendTrace(next.keep, src, o)
+	h, added := s.appendTrace(next.keep, src, o, false)
 	next.keep = h
 	if added == 0 {
 		return o.Headers, uint32(o.HeaderCount)
@@ -143,15 +144,16 @@ func (s *scratch) continueTrace(next *stage, src *abi.Event, o *abi.Output) ([]b
 	return next.keep[n:len(next.keep):len(next.keep)], uint32(added) + uint32(o.HeaderCount)
 }
 
-// appendTrace appends what o does not set itself of the trace context of src.
-func (s *scratch) appendTrace(h []byte, src *abi.Event, o *abi.Output) ([]byte, int) {
+// appendTrace appends what o does not set itself of the trace context of src;
+// with replaced, which o does not set either, not its traceparent.
+func (s *scratch) appendTrace(h []byte, src *abi.Event, o *abi.Output, replaced bool) ([]byte, int) {
 	added := 0
 	for _, key := range traceHeaders {
 		v, ok := s.trace.find(src, key)
-		if !ok {
+		if !ok || replaced && isTraceParent(key) {
 			continue
 		}
-		if _, own := abi.FindHeader(o.Headers, key); !own {
+		if _, _, own := event.TraceHeader(o.Headers, strings.ToLower(key)); !own {
 			h = abi.AppendHeader(h, key, asString(v))
 			added++
 		}
@@ -162,10 +164,11 @@ func (s *scratch) appendTrace(h []byte, src *abi.Event, o *abi.Output) ([]byte, 
 // inherit appends the headers that an output takes over from its source: all
 // of them with FlagKeepHeaders, the trace context otherwise. Headers that steer
 // JetStream or that the runtime writes never travel on: a kept Nats-Msg-Id
-// would make the broker discard outputs as duplicates.
-func (s *scratch) inherit(h []byte, o *abi.Output, src *abi.Event) ([]byte, int) {
+// would make the broker discard outputs as duplicates. With replaced the
+// event's traceparent stays behind.
+func (s *scratch) inherit(h []byte, o *abi.Output, src *abi.Event, replaced bool) ([]byte, int) {
 	if o.Flags&abi.FlagKeepHeaders == 0 {
-		return s.appendTrace(h, src, o)
+		return s.appendTrace(h, src, o, replaced)
 	}
 	s.own.of(o)
 	defer s.own.done()
@@ -180,10 +183,15 @@ func (s *scratch) inherit(h []byte, o *abi.Output, src *abi.Event) ([]byte, int)
 		if reservedHeader(k) || s.own.has(k) {
 			continue // the plugin's own value replaces it
 		}
+		if replaced && isTraceParent(k) {
+			continue
+		}
 		h = abi.AppendHeader(h, k, asString(value))
 		count++
 	}
 }
+
+func isTraceParent(key string) bool { return strings.EqualFold(key, event.HeaderTraceParent) }
 
 func reservedHeader(key string) bool {
 	return (len(key) >= 5 && strings.EqualFold(key[:5], "nats-")) ||

@@ -67,7 +67,7 @@ func TestWhatAnOutputTakesOver(t *testing.T) {
 			o.Headers, o.HeaderCount = b, uint16(n)
 			var s scratch
 			for range 2 { // the scratch is used again
-				h, count := s.inherit(nil, o, e)
+				h, count := s.inherit(nil, o, e, false)
 				if got := entriesOf(h); !slices.Equal(got, tc.published) || count != len(got) {
 					t.Errorf("published with %d: %q, want %q", count, got, tc.published)
 				}
@@ -121,7 +121,7 @@ func BenchmarkInherit(b *testing.B) {
 			var h []byte
 			b.SetBytes(int64(len(e.Headers)))
 			for b.Loop() {
-				h, _ = s.inherit(h[:0], o, e)
+				h, _ = s.inherit(h[:0], o, e, false)
 			}
 		})
 	}

@@ -82,10 +82,15 @@ type batch struct {
 	bytes  int
 	made   []int    // by event: outputs published so far, for Wasmill-Source
 	need   []uint64 // by topic: every output up to here must be confirmed
+
+	traces []*event.Trace // by event, nil for one that is not traced; empty when none is
+	joint  *event.Trace   // of what no single event has caused
 }
 
 func (b *batch) reset(topics int) {
 	clear(b.events)
+	clear(b.traces)
+	b.traces, b.joint = b.traces[:0], nil
 	b.events, b.slots, b.bytes, b.made = b.events[:0], b.slots[:0], 0, b.made[:0]
 	if cap(b.need) < topics {
 		b.need = make([]uint64, topics)
@@ -174,19 +179,23 @@ func (pt *partition) process(ctx context.Context, b *batch) error {
 	for len(pt.identity) < len(b.events) {
 		pt.identity = append(pt.identity, len(pt.identity))
 	}
+	pt.beginTraces(b)
 	err := r.stage(ctx, 0, b.events, pt.identity[:len(b.events)])
 	pt.reportPublished()
 	if errors.Is(err, errCut) {
+		pt.p.traceEnd(b, r.reached+1, err)
 		b.cut(r.reached + 1) // all complete: the order is kept (A2)
 		if len(b.events) == 0 {
 			pt.recycle(b)
 			return err
 		}
 	} else if err != nil {
+		pt.p.traceEnd(b, 0, err)
 		return err
 	}
 	if n := len(b.events); n > 0 { // a cut may have left none
 		if err := pt.commit(ctx, b.events[n-1].Seq); err != nil {
+			pt.p.traceEnd(b, 0, err)
 			return err
 		}
 	}
@@ -282,6 +291,13 @@ func (pt *partition) end(ctx context.Context, failed error) error {
 			return q
 		}
 		return nil
+	}
+	pt.pendingMu.Lock()
+	left := pt.pending
+	pt.pending = nil
+	pt.pendingMu.Unlock()
+	for _, b := range left {
+		pt.p.traceEnd(b, 0, failed)
 	}
 	return fmt.Errorf("pipeline %q: partition %d: %w", pt.p.cfg.Name, pt.index, failed)
 }

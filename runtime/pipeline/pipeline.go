@@ -268,7 +268,8 @@ func (p *Pipeline) finished(b *batch) {
 		// The clock of the topic may be ahead, or this one was set back.
 		oldest = max(time.Duration(time.Now().UnixNano()-b.events[0].Time), 0)
 	}
-	p.deps.Listener.Done(p.cfg.Name, len(b.events), b.bytes, oldest)
+	p.deps.Listener.Done(p.cfg.Name, len(b.events), b.bytes, oldest, b.traceID())
+	p.traceEnd(b, 0, nil)
 	if unacked > 0 {
 		p.acknowledge(unfinished == 0 || unacked >= ackEvery)
 	}

@@ -59,7 +59,7 @@ func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int,
 			return errCut
 		}
 	}
-	f, err := r.invoke(ctx, k, events, origin[0])
+	f, err := r.invoke(ctx, k, events, origin)
 	if err != nil {
 		return err
 	}
@@ -80,9 +80,9 @@ func (r *run) call(ctx context.Context, k int, events []abi.Event, origin []int,
 }
 
 // invoke makes one call, as soon as the plugin's account allows, and reports it.
-// The result is in the stage's res. at is the origin of the first event.
-func (r *run) invoke(ctx context.Context, k int, events []abi.Event, at int) (fault, error) {
-	leave, err := r.enter(ctx, k, at)
+// The result is in the stage's res.
+func (r *run) invoke(ctx context.Context, k int, events []abi.Event, origin []int) (fault, error) {
+	leave, err := r.enter(ctx, k, origin[0])
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,12 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event, at int) (fa
 	r.p.slots.give()
 	st.answered()
 	st.book(d, len(events), err != nil)
-	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), d, err)
+	f, ok := asFault(err)
+	var trace event.TraceID
+	if len(r.batch.traces) > 0 && (ok || err == nil) {
+		trace = r.traceCall(k, events, origin, start, d, f)
+	}
+	r.p.deps.Listener.Called(r.p.cfg.Name, st.Name, st.Plugin, len(events), d, err, trace)
 	if gone := ctx.Err(); gone != nil {
 		return nil, gone // abandoned meanwhile: another run may own the events now
 	}
@@ -108,7 +113,6 @@ func (r *run) invoke(ctx context.Context, k int, events []abi.Event, at int) (fa
 	if err == nil {
 		return nil, nil
 	}
-	f, ok := asFault(err)
 	if !ok {
 		return nil, fmt.Errorf("stage %q: %w", st.Name, err)
 	}
@@ -237,6 +241,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 			delay = r.backoff(attempt)
 		}
 		delay = min(delay, r.longest())
+		r.traceNote(at, noteRetry, st, attempt, delay, why)
 		err := r.sleep(ctx, k, delay)
 		if errors.Is(err, errDraining) && at < 0 {
 			err = nil // no event will bring it back: it has its attempts now
@@ -247,7 +252,7 @@ func (r *run) again(ctx context.Context, k int, e abi.Event, at, attempt int, de
 		attempt++
 		e.Attempt = uint32(attempt)
 		one := []abi.Event{e}
-		f, err := r.invoke(ctx, k, one, at)
+		f, err := r.invoke(ctx, k, one, []int{at})
 		if err != nil {
 			return err
 		}
@@ -353,10 +358,12 @@ func (r *run) giveUp(ctx context.Context, k, at, attempts int, why failure) erro
 	}
 	switch r.p.cfg.OnFailure {
 	case "drop":
+		r.traceNote(at, noteDropped, st, attempts, 0, why)
 		r.p.stats.giveUp()
 		r.count(st, event.Counts{Dropped: 1})
 		return nil
 	case "halt":
+		r.traceNote(at, noteHalted, st, attempts, 0, why)
 		what := "an output that no event caused"
 		if at >= 0 {
 			what = fmt.Sprintf("event %d of topic %q", r.batch.events[at].Seq, r.p.cfg.Topic)

@@ -125,6 +125,8 @@ type Deps struct {
 	Listener event.Listener
 	// Tap is where those who want to look at events do; nil is nobody, ever.
 	Tap *event.Tap
+	// Tracer chooses the events that are traced; nil traces none.
+	Tracer event.Tracer
 	// Throttle keeps the accounts of the plugins, for all pipelines of the
 	// process; nil is one for this run alone.
 	Throttle *Throttle

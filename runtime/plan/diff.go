@@ -16,17 +16,17 @@ const (
 // Change is one difference between two plans.
 type Change struct {
 	Op      string   // Add, Remove or Modify
-	What    string   // "server", "admin", "topic", "plugin" or "pipeline"
-	Name    string   // "" for server and admin
+	What    string   // "server", "admin", "tracing", "topic", "plugin" or "pipeline"
+	Name    string   // "" for server, admin and tracing
 	Fields  []string // of a Modify: the keys that changed, as TOML paths below the thing, sorted
-	Restart bool     // takes effect only when the process starts again: server and admin
+	Restart bool     // takes effect only when the process starts again: server, admin and tracing
 }
 
 // Diff returns what leads from the plan before to the plan after: the server,
-// the admin endpoint, then topics, plugins and pipelines, each kind by name. It
+// the admin endpoint, tracing, then topics, plugins and pipelines, each kind by name. It
 // compares the plans alone; that a module's file has new content, or a secret
 // a new value, is not seen. With before nil everything is added, with after nil
-// removed; the server and the admin endpoint are then not listed.
+// removed; the server, the admin endpoint and tracing are then not listed.
 func Diff(before, after *Plan) []Change {
 	var out []Change
 	both := before != nil && after != nil
@@ -40,6 +40,7 @@ func Diff(before, after *Plan) []Change {
 		for _, c := range []Change{
 			{What: "server", Fields: serverFields(&before.Server, &after.Server)},
 			{What: "admin", Fields: adminFields(&before.Admin, &after.Admin)},
+			{What: "tracing", Fields: tracingFields(&before.Tracing, &after.Tracing)},
 		} {
 			if c.Op, c.Restart = Modify, true; len(c.Fields) > 0 {
 				out = append(out, c)
@@ -110,6 +111,16 @@ func adminFields(a, b *Admin) []string {
 	c.when("listen", a.Listen != b.Listen)
 	c.when("token", a.Token != b.Token)
 	c.when("tokens", !slices.Equal(a.Tokens, b.Tokens))
+	return c.sorted()
+}
+
+func tracingFields(a, b *Tracing) []string {
+	var c changed
+	c.when("endpoint", a.Endpoint != b.Endpoint)
+	c.when("headers", !maps.Equal(a.Headers, b.Headers))
+	c.when("sample_ratio", a.SampleRatio != b.SampleRatio)
+	c.when("service_name", a.ServiceName != b.ServiceName)
+	c.when("timeout", a.Timeout != b.Timeout)
 	return c.sorted()
 }
 

@@ -43,7 +43,7 @@ func From(cfg *config.Config, file string) (*Plan, error) {
 // build makes the plan of c with relative paths below dir; "" leaves them as
 // they are written.
 func build(c *config.Config, dir string) (*Plan, error) {
-	p := &Plan{Server: serverOf(&c.Server, dir), Admin: adminOf(&c.Admin)}
+	p := &Plan{Server: serverOf(&c.Server, dir), Admin: adminOf(&c.Admin), Tracing: tracingOf(&c.Tracing)}
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
 		p.Topics = append(p.Topics, topicOf(name, c.Topics[name]))
 	}
@@ -102,6 +102,16 @@ func adminOf(a *config.Admin) Admin {
 		out.Tokens = append(out.Tokens, AdminToken{Name: name, Role: a.Tokens[name].Role, Token: a.Tokens[name].Token})
 	}
 	return out
+}
+
+func tracingOf(t *config.Tracing) Tracing {
+	if t.Endpoint == "" {
+		return Tracing{}
+	}
+	return Tracing{
+		Endpoint: t.Endpoint, Headers: maps.Clone(t.Headers), SampleRatio: float64(deref(t.SampleRatio)),
+		ServiceName: t.ServiceName, Timeout: time.Duration(t.Timeout),
+	}
 }
 
 func topicOf(name string, t config.Topic) Topic {

@@ -20,6 +20,7 @@ type Plan struct {
 	Hash      string
 	Server    Server
 	Admin     Admin
+	Tracing   Tracing    `json:",omitzero"`
 	Topics    []Topic    // sorted by name; always with DeadLetters and Audit
 	Plugins   []Plugin   // sorted by name
 	Pipelines []Pipeline // sorted by name
@@ -85,6 +86,15 @@ type AdminToken struct {
 	Name  string
 	Role  string // "view", "operate" or "admin"
 	Token config.Secret
+}
+
+// Tracing is where the traces of events go. Endpoint "" means nowhere.
+type Tracing struct {
+	Endpoint    string
+	Headers     map[string]config.Secret
+	SampleRatio float64 // of the events that come without a trace context
+	ServiceName string
+	Timeout     time.Duration
 }
 
 // Topic is a named durable log. A limit of 0 is none.
@@ -161,16 +171,16 @@ type Retry struct {
 	MaxBackoff time.Duration
 }
 
-// WithProcessOf returns p with the server and the admin endpoint of another
+// WithProcessOf returns p with server, admin endpoint and tracing of another
 // plan: what is in effect when a process that runs that one has taken p over.
 func (p *Plan) WithProcessOf(running *Plan) *Plan {
 	out := *p
-	out.Server, out.Admin = running.Server, running.Admin
+	out.Server, out.Admin, out.Tracing = running.Server, running.Admin, running.Tracing
 	if p.Config == nil || running.Config == nil {
 		return &out
 	}
 	cfg := *p.Config
-	cfg.Server, cfg.Admin = running.Config.Server, running.Config.Admin
+	cfg.Server, cfg.Admin, cfg.Tracing = running.Config.Server, running.Config.Admin, running.Config.Tracing
 	out.Config = &cfg
 	if hash, err := hashOf(&cfg); err == nil { // it was made of p.Config before
 		out.Hash = hash

@@ -140,7 +140,7 @@ func cleanup(t *testing.T, end func() error) {
 	})
 }
 
-func (e *Example) finished(pipeline string, n, _ int, _ time.Duration) {
+func (e *Example) finished(pipeline string, n, _ int, _ time.Duration, _ event.TraceID) {
 	e.mu.Lock()
 	e.mu.done[pipeline] += n
 	e.mu.Unlock()

@@ -25,7 +25,9 @@ func (a *app) builtinsTopic() *cobra.Command {
 		if err != nil {
 			doc = err.Error()
 		}
-		topic.AddCommand(&cobra.Command{Use: name, Short: summary, Long: strings.TrimSpace(doc)})
+		one := &cobra.Command{Use: name, Short: summary, Long: strings.TrimSpace(doc)}
+		one.SetHelpFunc(func(*cobra.Command, []string) { a.printf("%s", plainText(doc)) })
+		topic.AddCommand(one)
 	}
 	text.WriteString("\n\"wasmill help builtins NAME\" has the configuration, the outcomes and examples.")
 	topic.Long = text.String()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
@@ -41,6 +42,57 @@ func (a *app) helpTopics() []*cobra.Command {
 		topics = append(topics, topic)
 	}
 	return topics
+}
+
+// helpCmd shows the help of a verb or a topic; a name that is neither is an error.
+func (a *app) helpCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [VERB|TOPIC]…",
+		Short: "Help about a verb or a topic",
+		Args:  cobra.ArbitraryArgs,
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			found, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return below(found), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			found, rest, err := c.Root().Find(args)
+			if err != nil {
+				return invalid("help: %w", err)
+			}
+			if len(rest) > 0 && found.HasSubCommands() {
+				names := below(found)
+				hint := "there are " + strings.Join(names, ", ")
+				near := nearest(rest[0], names)
+				if verbs := found.SuggestionsFor(rest[0]); near == "" && len(verbs) > 0 {
+					near = verbs[0]
+				}
+				if near != "" {
+					hint = fmt.Sprintf("did you mean %q?", near)
+				}
+				within := ""
+				if found.HasParent() {
+					within = " in " + verbOf(found)
+				}
+				return invalid("help: there is no verb and no topic %q%s: %s", rest[0], within, hint)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// below lists the verbs and topics of a command.
+func below(c *cobra.Command) []string {
+	var names []string
+	for _, sub := range c.Commands() {
+		if !sub.Hidden {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
 }
 
 // helpWidth is how wide paragraphs are.
@@ -86,11 +138,31 @@ func plainText(markdown string) string {
 				flush()
 				indent, line = "- ", line[2:]
 			}
-			paragraph.WriteString(strings.ReplaceAll(line, "**", "") + " ")
+			paragraph.WriteString(plainLine(line) + " ")
 		}
 	}
 	flush()
 	return out.String()
+}
+
+var (
+	// docLinks lead to the documentation of another ready-made plugin.
+	docLinks = regexp.MustCompile(`\[([^]]+)\]\(\.\./([a-z]+)/README\.md[^)]*\)`)
+	// ownLinks lead to a place of the same text, webLinks elsewhere.
+	ownLinks = regexp.MustCompile(`\[([^]]+)\]\(#[^)]*\)`)
+	webLinks = regexp.MustCompile(`\[([^]]+)\]\((https?://[^)]*)\)`)
+)
+
+// plainLine takes the marks out of a line.
+func plainLine(line string) string {
+	line = docLinks.ReplaceAllString(line, `$1 ("wasmill help builtins $2")`)
+	line = ownLinks.ReplaceAllString(line, "$1")
+	line = webLinks.ReplaceAllString(line, "$1 ($2)")
+	parts := strings.Split(line, "`") // code is every second one
+	for i := 0; i < len(parts); i += 2 {
+		parts[i] = strings.ReplaceAll(parts[i], "**", "")
+	}
+	return strings.Join(parts, "`")
 }
 
 // plainTable aligns the rows of a table. Its second line only separates.
@@ -101,7 +173,7 @@ func plainTable(rows []string) string {
 		if i == 1 {
 			continue
 		}
-		row = strings.ReplaceAll(strings.Trim(row, "| "), `\|`, "\x00")
+		row = strings.ReplaceAll(strings.Trim(plainLine(row), "| "), `\|`, "\x00")
 		cells := strings.Split(row, "|")
 		for k := range cells {
 			cells[k] = strings.ReplaceAll(strings.TrimSpace(cells[k]), "\x00", "|")

@@ -66,6 +66,7 @@ func (a *app) root() *cobra.Command {
 		a.healthcheckCmd(), a.grafanaCmd())
 	root.AddCommand(a.versionCmd(), a.completionCmd(), a.manCmd(), a.builtinsTopic())
 	root.AddCommand(a.helpTopics()...)
+	root.SetHelpCommand(a.helpCmd())
 	return root
 }
 

@@ -70,5 +70,5 @@ func summary(st status.Status) string {
 			running++
 		}
 	}
-	return fmt.Sprintf("%d of %d pipelines running", running, len(st.Pipelines))
+	return fmt.Sprintf("%d of %s running", running, plural(len(st.Pipelines), "pipeline"))
 }

@@ -55,9 +55,13 @@ func FromDeadLetter(p *plan.Plan, d status.DeadLetter) ([]byte, error) {
 			e.Headers = append(e.Headers, Header{name, v})
 		}
 	}
+	attempts := "1 attempt"
+	if d.Attempts != 1 {
+		attempts = fmt.Sprintf("%d attempts", d.Attempts)
+	}
 	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Sequence %d of topic %s, given up in stage %s of pipeline %s after %d attempts: %s\n",
-		d.SourceSeq, d.SourceTopic, d.Stage, d.Pipeline, d.Attempts, d.Fault)
+	fmt.Fprintf(&out, "# Sequence %d of topic %s, given up in stage %s of pipeline %s after %s: %s\n",
+		d.SourceSeq, d.SourceTopic, d.Stage, d.Pipeline, attempts, d.Fault)
 	fmt.Fprintf(&out, "# A run shows the failure again. Write below the event what should come of it instead.\n%s", note)
 	fmt.Fprintf(&out, "%s}\n\n%s\n", strings.Join(head, ","), e.exactJSON())
 	return out.Bytes(), nil

@@ -368,7 +368,11 @@ func (r *run) giveUp(ctx context.Context, k, at, attempts int, why failure) erro
 		if at >= 0 {
 			what = fmt.Sprintf("event %d of topic %q", r.batch.events[at].Seq, r.p.cfg.Topic)
 		}
-		return fmt.Errorf("%w at stage %q: %s after %d attempts: %s: %s", ErrHalted, st.Name, what, attempts, why.kind, why.cause)
+		tried := "1 attempt"
+		if attempts != 1 {
+			tried = fmt.Sprintf("%d attempts", attempts)
+		}
+		return fmt.Errorf("%w at stage %q: %s after %s: %s: %s", ErrHalted, st.Name, what, tried, why.kind, why.cause)
 	default:
 		return r.deadLetter(ctx, k, at, attempts, why)
 	}

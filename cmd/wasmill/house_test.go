@@ -98,16 +98,17 @@ var house = map[string][]string{
 
 	// The ready-made plugins, which are guests, and what keeps their modules.
 	"plugins/builtin":            {"github.com/klauspost/compress"},
-	"plugins/builtin/build":      {"github.com/klauspost/compress"},
+	"plugins/builtin/build":      {"plugins/manifest", "github.com/klauspost/compress"},
 	"plugins/builtin/jsonpath":   {"sdk/jsonptr"},
 	"plugins/builtin/expression": {"plugins/builtin/jsonpath", "sdk", "sdk/jsonptr", "github.com/expr-lang/expr"},
-	"plugins/builtin/filter":     {"plugins/builtin/expression", "sdk"},
+	"plugins/builtin/outputs":    {"sdk"},
+	"plugins/builtin/filter":     {"plugins/builtin/expression", "plugins/builtin/outputs", "sdk"},
 	"plugins/builtin/map":        {"plugins/builtin/expression", "plugins/builtin/jsonpath", "sdk", "sdk/jsonptr"},
-	"plugins/builtin/route":      {"plugins/builtin/expression", "sdk"},
+	"plugins/builtin/route":      {"plugins/builtin/expression", "plugins/builtin/outputs", "sdk"},
 	"plugins/builtin/explode":    {"plugins/builtin/jsonpath", "sdk", "sdk/jsonptr"},
 	"plugins/builtin/redact":     {"plugins/builtin/jsonpath", "sdk", "sdk/jsonptr"},
-	"plugins/builtin/sample":     {"sdk", "sdk/jsonptr"},
-	"plugins/builtin/validate":   {"sdk", "sdk/jsonptr", "github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text"},
+	"plugins/builtin/sample":     {"plugins/builtin/outputs", "sdk", "sdk/jsonptr"},
+	"plugins/builtin/validate":   {"plugins/builtin/outputs", "sdk", "sdk/jsonptr", "github.com/santhosh-tekuri/jsonschema/v6", "golang.org/x/text"},
 
 	// What the tests of the examples share, and what makes the events of one.
 	"examples/internal/exampletest": {
@@ -171,7 +172,7 @@ func TestHouse(t *testing.T) {
 		for _, p := range packages {
 			allowed := house[p.room()]
 			if p.guest() {
-				allowed = []string{"sdk", "sdk/jsonptr"}
+				allowed = []string{"sdk", "sdk/jsonptr", "plugins/builtin/outputs"}
 				if strings.HasPrefix(p.room(), "plugins/builtin/guest/") { // several plugins in one module
 					allowed = append(allowed, "plugins/builtin/…")
 				}

@@ -177,16 +177,17 @@ func (a *app) printInspection(in inspection) error {
 			running += "; the file is a different module"
 		}
 	}
-	about := ""
-	if name, ok := strings.CutPrefix(in.Source, "builtin:"); ok {
+	about, plugin, source := "", manifestLine(in.Manifest), sourceLine(in.Manifest)
+	if name, ok := strings.CutPrefix(in.Source, builtinPrefix); ok {
+		plugin, source = name+", of wasmill "+a.version, ""
 		about = builtin.Summary(name) + `; see "wasmill help builtins ` + name + `"`
 	}
 	if err := a.fields(
 		"module", in.Source,
 		"about", about,
-		"plugin", manifestLine(in.Manifest),
+		"plugin", plugin,
 		"built with", builtWith(in.Manifest),
-		"source", sourceLine(in.Manifest),
+		"source", source,
 		"sha256", in.Digest,
 		"size", size(in.Size),
 		"ABI", in.ABI,

@@ -24,6 +24,9 @@ func labelOf(spec plan.Plugin, module []byte) (l label) {
 	if m != nil {
 		l.module, l.version = m.Name, m.Version
 	}
+	if spec.Builtin != "" { // a module may be several plugins
+		l.module = spec.Builtin
+	}
 	for _, f := range findings {
 		l.warnings = append(l.warnings, f.Message)
 	}

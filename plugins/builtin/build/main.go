@@ -1,5 +1,5 @@
-// Command build compiles the built-in plugins into plugins/builtin/modules,
-// compressed, and notes the toolchain that did it. It runs from any folder of
+// Command build compiles the built-in plugins into plugins/builtin/modules, each
+// with its manifest, compressed, and notes the toolchain that did it. It runs from any folder of
 // the module; with a folder as its argument it writes the modules there, as they
 // are. They are reproducible: the same source and the same toolchain give the
 // same bytes.
@@ -11,10 +11,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/wasmill/wasmill/plugins/manifest"
 )
+
+// flags are those of the compiler.
+var flags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-buildmode=c-shared"}
 
 func main() {
 	out := ""
@@ -39,6 +45,10 @@ func run(out string, pack bool) error {
 	if out, err = filepath.Abs(out); err != nil {
 		return fmt.Errorf("find the output folder: %w", err)
 	}
+	version, err := output(exec.Command("go", "env", "GOVERSION"))
+	if err != nil {
+		return fmt.Errorf("ask for the version of Go: %w", err)
+	}
 	var mains []string
 	for _, pattern := range []string{"*", "guest/*"} {
 		found, err := filepath.Glob(filepath.Join(builtin, filepath.FromSlash(pattern), "main.go"))
@@ -53,25 +63,40 @@ func run(out string, pack bool) error {
 		if name == "build" {
 			continue
 		}
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=",
-			"-buildmode=c-shared", "-o", filepath.Join(out, name+".wasm"), ".")
+		file := filepath.Join(out, name+".wasm")
+		cmd := exec.Command("go", slices.Concat([]string{"build"}, flags, []string{"-o", file, "."})...)
 		cmd.Dir = dir
 		// Whatever the environment says about the build must not show in the bytes.
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOWASM=", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off")
 		if _, err := output(cmd); err != nil {
 			return fmt.Errorf("compile %s: %w", name, err)
 		}
+		if err := label(file, name, version); err != nil {
+			return fmt.Errorf("label %s: %w", name, err)
+		}
 		if pack {
-			if err := compress(filepath.Join(out, name+".wasm")); err != nil {
+			if err := compress(file); err != nil {
 				return fmt.Errorf("compress %s: %w", name, err)
 			}
 		}
 	}
-	version, err := output(exec.Command("go", "env", "GOVERSION"))
-	if err != nil {
-		return fmt.Errorf("ask for the version of Go: %w", err)
-	}
 	return os.WriteFile(filepath.Join(out, "TOOLCHAIN"), []byte(version+"\n"), 0o644)
+}
+
+// label writes the manifest of a module into it. A revision of the source would
+// make the module another one with each commit; the version is the binary's.
+func label(file, name, compiler string) error {
+	module, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	labelled, err := manifest.Write(module, manifest.Manifest{
+		Name: name, Language: "go", Compiler: compiler, SDK: "github.com/wasmill/wasmill", Flags: flags,
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, labelled, 0o644)
 }
 
 // compress puts a compressed file in the place of one, unless the one that is

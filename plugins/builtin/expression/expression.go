@@ -233,18 +233,6 @@ func located(err error) error {
 	return &Error{Line: max(f.Line, 1), Column: f.Column + 1, Message: readable(f.Message)}
 }
 
-// readable puts the library's messages into the words of the documentation.
-func readable(message string) string {
-	message = strings.NewReplacer("<nil>", "nil", "float64", "number", "map[string]interface {}", "object", "[]interface {}", "array", "interface {}", "any").Replace(message)
-	if strings.Contains(message, "unknown name") && !strings.Contains(message, "(did you mean") {
-		message += "; there are payload, subject, key, headers, text, seq and time"
-	}
-	if strings.Contains(message, "nil") {
-		message += `; a field that is not there is nil: "payload.x ?? 0" gives it a value`
-	}
-	return message
-}
-
 // Configured says where in a configuration an expression is wrong, in the form
 // that the host finds the place by: "config.where:1:5: message".
 func Configured(key string, err error) error {

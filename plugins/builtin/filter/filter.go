@@ -4,9 +4,9 @@ package filter
 
 import (
 	"errors"
-	"strconv"
 
 	"github.com/wasmill/wasmill/plugins/builtin/expression"
+	"github.com/wasmill/wasmill/plugins/builtin/outputs"
 	"github.com/wasmill/wasmill/sdk"
 )
 
@@ -28,8 +28,10 @@ func Open(in *sdk.Instance) (sdk.Handler, error) {
 	if err != nil {
 		return nil, expression.Configured("where", err)
 	}
-	if c.Else != "" && !in.HasOutput(c.Else) {
-		return nil, errors.New("config.else: the pipeline has no output " + strconv.Quote(c.Else))
+	if c.Else != "" {
+		if err := outputs.Check(in, "else", c.Else); err != nil {
+			return nil, err
+		}
 	}
 	drop := sdk.DropBecause("where is false")
 	return func(e *sdk.Event, out *sdk.Out) error {

@@ -5,9 +5,9 @@ package route
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/wasmill/wasmill/plugins/builtin/expression"
+	"github.com/wasmill/wasmill/plugins/builtin/outputs"
 	"github.com/wasmill/wasmill/sdk"
 )
 
@@ -39,14 +39,16 @@ func Open(in *sdk.Instance) (sdk.Handler, error) {
 	if len(c.Rules) == 0 {
 		return nil, errors.New(`config: rules is missing; it is a list such as [{ when = 'payload.mag >= 6', to = "severe" }]`)
 	}
-	if c.Otherwise != "" && !in.HasOutput(c.Otherwise) {
-		return nil, noOutput(in, "config.otherwise", c.Otherwise)
+	if c.Otherwise != "" {
+		if err := outputs.Check(in, "otherwise", c.Otherwise); err != nil {
+			return nil, err
+		}
 	}
 	rules := make([]compiled, len(c.Rules))
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)
-		if !in.HasOutput(r.To) {
-			return nil, noOutput(in, "config."+key+".to", r.To)
+		if err := outputs.Check(in, key+".to", r.To); err != nil {
+			return nil, err
 		}
 		when, err := expression.Condition(r.When)
 		if err != nil {
@@ -80,11 +82,4 @@ func Open(in *sdk.Instance) (sdk.Handler, error) {
 		}
 		return nil
 	}, nil
-}
-
-func noOutput(in *sdk.Instance, key, name string) error {
-	if name == "" {
-		return fmt.Errorf("%s: the name of an output is missing; the pipeline has %s", key, strings.Join(in.Outputs, ", "))
-	}
-	return fmt.Errorf("%s: the pipeline has no output %q here; it has %s", key, name, strings.Join(in.Outputs, ", "))
 }

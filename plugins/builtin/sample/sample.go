@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wasmill/wasmill/plugins/builtin/outputs"
 	"github.com/wasmill/wasmill/sdk"
 	"github.com/wasmill/wasmill/sdk/jsonptr"
 )
@@ -31,8 +32,10 @@ func Open(in *sdk.Instance) (sdk.Handler, error) {
 	if !(c.Rate >= 0 && c.Rate <= 1) {
 		return nil, errors.New("config.rate: want a number from 0 to 1, got " + strconv.FormatFloat(c.Rate, 'g', -1, 64))
 	}
-	if c.Else != "" && !in.HasOutput(c.Else) {
-		return nil, errors.New("config.else: the pipeline has no output " + strconv.Quote(c.Else))
+	if c.Else != "" {
+		if err := outputs.Check(in, "else", c.Else); err != nil {
+			return nil, err
+		}
 	}
 	find, err := by(c.By)
 	if err != nil {

@@ -12,8 +12,8 @@ package main
 import (
 	"errors"
 	"math"
-	"strconv"
 
+	"github.com/wasmill/wasmill/plugins/builtin/outputs"
 	"github.com/wasmill/wasmill/sdk"
 	"github.com/wasmill/wasmill/sdk/jsonptr"
 )
@@ -66,8 +66,8 @@ func (c *config) check(in *sdk.Instance) error {
 	if c.Min > c.Max {
 		return errors.New("config: min is greater than max, so nothing would be kept")
 	}
-	if c.Else != "" && !in.HasOutput(c.Else) {
-		return errors.New("config.else: the pipeline has no output " + strconv.Quote(c.Else))
+	if c.Else != "" {
+		return outputs.Check(in, "else", c.Else)
 	}
 	return nil
 }

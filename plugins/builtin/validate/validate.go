@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
+	"github.com/wasmill/wasmill/plugins/builtin/outputs"
 	"github.com/wasmill/wasmill/sdk"
 	"github.com/wasmill/wasmill/sdk/jsonptr"
 )
@@ -41,8 +42,10 @@ func Open(in *sdk.Instance) (sdk.Handler, error) {
 	if c.Schema == nil {
 		return nil, errors.New(`config: schema is missing; it is a JSON Schema, as a table or as JSON text in ''' … '''`)
 	}
-	if c.Invalid != "" && !in.HasOutput(c.Invalid) {
-		return nil, errors.New("config.invalid: the pipeline has no output " + strconv.Quote(c.Invalid))
+	if c.Invalid != "" {
+		if err := outputs.Check(in, "invalid", c.Invalid); err != nil {
+			return nil, err
+		}
 	}
 	schema, err := compile(in.Config.Find("/schema"), c.Formats)
 	if err != nil {

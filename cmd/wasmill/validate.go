@@ -36,6 +36,14 @@ type finding struct {
 	Suggestion string `json:"suggestion,omitempty"`
 }
 
+// warning is the finding as a line of stderr.
+func (f finding) warning() string {
+	if f.Code == "" {
+		return "warning: " + f.File + ": " + f.Message
+	}
+	return config.Finding{File: f.File, Line: f.Line, Col: f.Column, Severity: config.SeverityWarning, Code: f.Code, Message: f.Message}.String()
+}
+
 func findingsOf(err error) []finding {
 	out := []finding{}
 	var list config.Findings
@@ -61,15 +69,16 @@ func (a *app) validateCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			file := a.file(args)
 			p, err := a.load(file)
+			var unused error
 			if err == nil {
-				err = a.checkPlugins(c, p)
+				unused, err = a.checkPlugins(c, p)
 			}
 			if err != nil && exitCode(err) != exitInvalid {
 				return err
 			}
 			out := validation{File: file, Valid: err == nil, Findings: findingsOf(err), Warnings: []finding{}}
 			if p != nil {
-				out.Warnings = a.labels(p)
+				out.Warnings = append(findingsOf(unused), a.labels(p)...)
 				out.Topics, out.Plugins, out.Pipelines = len(p.Topics), len(p.Plugins), len(p.Pipelines)
 			}
 			if a.json() {
@@ -82,7 +91,7 @@ func (a *app) validateCmd() *cobra.Command {
 				return nil
 			}
 			for _, w := range out.Warnings {
-				a.note("%s %s: %s", a.paint(a.stderr, yellow, "warning:"), w.File, clean(w.Message))
+				a.note("%s", a.paint(a.stderr, yellow, clean(w.warning())))
 			}
 			var findings config.Findings
 			switch {
@@ -97,17 +106,19 @@ func (a *app) validateCmd() *cobra.Command {
 	}
 }
 
-// checkPlugins loads and opens every plugin as a run would.
-func (a *app) checkPlugins(c *cobra.Command, p *plan.Plan) error {
+// checkPlugins loads and opens every plugin as a run would. unused is what those
+// refuse that no pipeline uses, which would not stop a run.
+func (a *app) checkPlugins(c *cobra.Command, p *plan.Plan) (unused, err error) {
 	h, err := a.openHost(c.Context(), slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = config.Place(relative(p.File), engine.Check(c.Context(), h, a.builtins, p))
+	unused, err = engine.Check(c.Context(), h, a.builtins, p)
+	unused, err = config.Place(relative(p.File), unused), config.Place(relative(p.File), err)
 	if err != nil && c.Context().Err() == nil {
 		err = &exitError{exitInvalid, err}
 	}
-	return errors.Join(err, h.Close(c.Context()))
+	return unused, errors.Join(err, h.Close(c.Context()))
 }
 
 // labels says which modules have a manifest that is not true. They run all the

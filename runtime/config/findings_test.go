@@ -147,7 +147,7 @@ func TestFindings(t *testing.T) {
 			`10:6: dangling: there is no topic "dead-leters" (did you mean "dead-letters"?)`,
 		}},
 		{"an unknown built-in plugin", edit(`builtin = "pass"`, `builtin = "pas"`), []string{
-			`6:11: dangling: there is no built-in plugin "pas"; there are "pass" or "threshold" (did you mean "pass"?)`,
+			`6:11: dangling: there is no built-in plugin "pas"; there are "map", "pass" or "threshold" (did you mean "pass"?)`,
 		}},
 		{"what is required", sound + "[topics.c]\n[topics.d]\nsubjects = []\n[plugins.h]\n[pipelines.q]\n[pipelines.r]\nfrom = \"a\"\nstages = []\nto = \"b\"\nsubject = \"b.x\"", []string{
 			`12:9: missing: the topic "c" has no subjects: subjects = ["c.>"]`,
@@ -202,6 +202,7 @@ func TestFindings(t *testing.T) {
 		{"no subject where the source's cannot stay", edit("subject = \"b.{subject.2}\"\n", ""), []string{
 			`10:1: outside-topic: events would keep their subject, which the topic "b" does not store: add subject = "b.{subject.2}"`,
 		}},
+		{"no subject where the plugin map gives one", edit("subject = \"b.{subject.2}\"\n", "", `builtin = "pass"`, "builtin = \"map\"\nconfig = { subject = '\"b.x\"' }"), nil},
 		{"an output into the dead letters", edit(`to = "b"`, `to = "dead-letters"`), []string{
 			`10:6: reserved: only the runtime writes to the topic dead-letters; a plugin sends an event there by its outcome`,
 		}},
@@ -294,7 +295,7 @@ func TestFindings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			text := tt.text
-			_, findings := Parse(filepath.Join(dir, "f.toml"), []byte(text), "threshold", "pass")
+			_, findings := Parse(filepath.Join(dir, "f.toml"), []byte(text), "threshold", "map", "pass")
 			var got []string
 			for _, f := range findings {
 				line := strings.ReplaceAll(f.String(), dir, "DIR")

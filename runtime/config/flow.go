@@ -192,7 +192,7 @@ func (v *validator) subject(p path, l Pipeline, byDefault bool, at path, topic, 
 	}
 	// A named output's plugin may give every event a subject; the default
 	// output is for those that have none of their own.
-	if _, ok := v.c.Topics[l.From]; !byDefault || !ok || !v.sound(l.From) {
+	if _, ok := v.c.Topics[l.From]; !byDefault || !ok || !v.sound(l.From) || v.names(l) {
 		return
 	}
 	for _, s := range v.reads(l) {
@@ -202,6 +202,17 @@ func (v *validator) subject(p path, l Pipeline, byDefault bool, at path, topic, 
 	}
 	v.addKey(p.of("to"), CodeOutside, "events would keep their subject, which the topic %q does not store: add subject = %q",
 		topic, exampleSubject(stored[0]))
+}
+
+// names reports whether the pipeline's last stage gives every event a subject of
+// its own: the ready-made plugin map does, when it is told one.
+func (v *validator) names(l Pipeline) bool {
+	if len(l.Stages) == 0 {
+		return false
+	}
+	last := v.c.Plugins[l.Stages[len(l.Stages)-1]]
+	subject, ok := last.Config["subject"].(string)
+	return last.Builtin == "map" && ok && subject != ""
 }
 
 // exampleSubject is a subject template that fits into a topic's subject.

@@ -160,8 +160,7 @@ func (e *Engine) prepareChange(ctx context.Context, c *change) error {
 		})
 	}
 	if err == nil {
-		unused := slices.DeleteFunc(idle(c.next), func(name string) bool { return beside[name] == nil })
-		err = each(len(unused), func(i int) error { return prove(ctx, beside[unused[i]]) })
+		err = e.proveIdle(ctx, c.next, func(name string) *loaded { return beside[name] })
 	}
 	if err != nil {
 		e.abandon(c, 0)

@@ -10,15 +10,17 @@ import (
 )
 
 // Check loads every plugin of a plan and opens it once for each stage that
-// runs it, as Open would, without a broker and without running anything. The
-// error joins everything that was refused.
-func Check(ctx context.Context, h *host.Host, builtins map[string]func() ([]byte, error), p *plan.Plan) error {
+// runs it, as Open would, without a broker and without running anything. err
+// joins everything that was refused. What plugins that no pipeline uses refuse of
+// their configuration keeps nothing from running: warning joins that.
+func Check(ctx context.Context, h *host.Host, builtins map[string]func() ([]byte, error), p *plan.Plan) (warning, err error) {
 	return check(ctx, hostLoader{h}, builtins, p, p.Plugins)
 }
 
 // check looks at some of the plugins of a plan.
-func check(ctx context.Context, l loader, builtins map[string]func() ([]byte, error), p *plan.Plan, plugins []plan.Plugin) error {
-	return each(len(plugins), func(i int) (err error) {
+func check(ctx context.Context, l loader, builtins map[string]func() ([]byte, error), p *plan.Plan, plugins []plan.Plugin) (warning, err error) {
+	warnings := make([]error, len(plugins))
+	err = each(len(plugins), func(i int) (err error) {
 		spec := plugins[i]
 		b, err := readModule(builtins, spec)
 		if err != nil {
@@ -49,8 +51,11 @@ func check(ctx context.Context, l loader, builtins map[string]func() ([]byte, er
 			inst.Discard()
 		}
 		if !opened {
-			errs = append(errs, prove(ctx, loaded))
+			warning, err := proveUnused(ctx, loaded)
+			warnings[i] = warning
+			errs = append(errs, err)
 		}
 		return errors.Join(errs...)
 	})
+	return errors.Join(warnings...), err
 }

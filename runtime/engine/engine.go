@@ -167,8 +167,7 @@ func (e *Engine) Open(ctx context.Context, p *plan.Plan) error {
 	if err := errors.Join(errs...); err == nil {
 		module := current(plugins)
 		errs = append(errs, e.prepare(ctx, everyStage(p), module))
-		unused := idle(p)
-		errs = append(errs, each(len(unused), func(i int) error { return prove(ctx, module(unused[i])) }))
+		errs = append(errs, e.proveIdle(ctx, p, module))
 	}
 	if err := errors.Join(errs...); err != nil {
 		e.pool.drop(func(place, *instance) bool { return true })

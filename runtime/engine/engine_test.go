@@ -496,15 +496,15 @@ func TestCheck(t *testing.T) {
 	w := newWorld(t)
 	w.module("left", "l1 noload")
 	w.module("right", "r1 noopen:b")
-	err := check(t.Context(), w, nil, w.plan(two), w.plan(two).Plugins)
+	_, err := check(t.Context(), w, nil, w.plan(two), w.plan(two).Plugins)
 	var refused *host.LoadError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "left.wasm") || !strings.Contains(err.Error(), "wasmill_open returned -22") {
 		t.Errorf("got %v", err)
 	}
 	w.module("left", "l1")
 	w.module("right", "r1")
-	if err := check(t.Context(), w, nil, w.plan(two), w.plan(two).Plugins); err != nil {
-		t.Errorf("got %v", err)
+	if warning, err := check(t.Context(), w, nil, w.plan(two), w.plan(two).Plugins); err != nil || warning != nil {
+		t.Errorf("got %v, %v", warning, err)
 	}
 }
 

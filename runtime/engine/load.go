@@ -251,6 +251,30 @@ func prove(ctx context.Context, l *loaded) error {
 	return err
 }
 
+// proveUnused is prove for a plugin that no pipeline uses. That it refuses its
+// configuration harms nobody, and may be due to the outputs that only a pipeline
+// would give it: that is a warning.
+func proveUnused(ctx context.Context, l *loaded) (warning, err error) {
+	err = prove(ctx, l)
+	if refused := (*host.ConfigError)(nil); errors.As(err, &refused) {
+		return err, nil
+	}
+	return nil, err
+}
+
+// proveIdle opens those of the plugins of p that no pipeline uses and for which
+// module has one, and logs what they refuse.
+func (e *Engine) proveIdle(ctx context.Context, p *plan.Plan, module func(plugin string) *loaded) error {
+	unused := slices.DeleteFunc(idle(p), func(name string) bool { return module(name) == nil })
+	return each(len(unused), func(i int) error {
+		warning, err := proveUnused(ctx, module(unused[i]))
+		if warning != nil {
+			e.log.Warn("a plugin that no pipeline uses refuses its configuration", "plugin", unused[i], "error", warning)
+		}
+		return err
+	})
+}
+
 // idle lists the plugins of a plan that no pipeline uses.
 func idle(p *plan.Plan) []string {
 	var names []string

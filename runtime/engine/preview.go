@@ -63,7 +63,8 @@ func (e *Engine) Preview(ctx context.Context, next *plan.Plan) (Preview, error) 
 // CheckPreview loads what ApplyIf would load, and opens it as that would,
 // beside what runs and without a trace. The error joins everything refused.
 func (e *Engine) CheckPreview(ctx context.Context, next *plan.Plan, p Preview) error {
-	return check(ctx, e.loader, e.deps.Builtins, next, p.load)
+	_, err := check(ctx, e.loader, e.deps.Builtins, next, p.load)
+	return err
 }
 
 // ApplyIf is Apply for a plan and the modules as they are now: plugins whose

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/plan"
 )
@@ -11,7 +14,7 @@ func adminConfig(p *plan.Plan) (admin.Config, error) {
 	if err != nil {
 		return admin.Config{}, invalid("%s: [admin] token: %w", p.File, err)
 	}
-	out := admin.Config{Listen: p.Admin.Listen, Token: token}
+	out := admin.Config{Listen: p.Admin.Listen, Token: token, Hosts: p.Admin.Hosts, Session: p.Admin.Session}
 	for _, t := range p.Admin.Tokens {
 		secret, err := t.Token.Resolve(p.Dir)
 		if err != nil {
@@ -20,4 +23,31 @@ func adminConfig(p *plan.Plan) (admin.Config, error) {
 		out.Tokens = append(out.Tokens, admin.Token{Name: t.Name, Role: admin.Role(t.Role), Secret: secret})
 	}
 	return out, nil
+}
+
+// access prepares the tokens that next refers to, as they are now.
+func (in *instance) access(next *plan.Plan) (set func(), err error) {
+	if in.admin == nil {
+		return func() {}, nil
+	}
+	cfg, err := adminConfig(next)
+	if err != nil {
+		return nil, err
+	}
+	return in.admin.PrepareTokens(cfg.Token, cfg.Tokens)
+}
+
+// accessOf says in a line who may use the admin endpoint.
+func (a *app) accessOf(at *plan.Admin) string {
+	if at.Token == "" && len(at.Tokens) == 0 {
+		return a.paint(a.stderr, yellow, "no token: everybody on this machine may do everything") + `; see "wasmill help security"`
+	}
+	var names []string
+	if at.Token != "" {
+		names = append(names, "[admin] token (admin)")
+	}
+	for _, t := range at.Tokens {
+		names = append(names, fmt.Sprintf("%s (%s)", t.Name, t.Role))
+	}
+	return "by token: " + strings.Join(names, ", ")
 }

@@ -81,6 +81,7 @@ retry = { attempts = 1 }
 // station is a running binary under load, and a browser that looks at it.
 type station struct {
 	bin, dir, file, admin, nats string
+	token                       string // of the test itself, "" = none is needed
 	cmd                         *exec.Cmd
 	rate                        atomic.Int64 // events a second of the load
 	ctx                         context.Context
@@ -161,7 +162,14 @@ func (s *station) stop(t *testing.T) {
 }
 
 func (s *station) get(path string, out any) error {
-	res, err := http.Get(s.admin + path)
+	req, err := http.NewRequest(http.MethodGet, s.admin+path, nil) //nolint:noctx // the instance ends with the test
+	if err != nil {
+		return err
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}

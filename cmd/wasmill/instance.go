@@ -98,7 +98,7 @@ func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, e
 	}
 	in.engine = engine.New(engine.Deps{
 		Broker: b, Host: in.host, Builtins: a.builtins, Listener: listener, Log: log,
-		Version: a.version, DrainTimeout: drainTimeout, Taps: in.taps, Tracer: tracer,
+		Version: a.version, DrainTimeout: drainTimeout, Taps: in.taps, Tracer: tracer, Access: in.access,
 	})
 	in.metrics.SetStatus(in.engine.Status)
 	in.watch = reload.New(reload.Options{

@@ -109,6 +109,7 @@ func (a *app) banner(in *instance, st status.Status, ready bool, took time.Durat
 	a.note("  durability %s: %s", st.Server.Durability, st.Server.LossWindow)
 	if in.admin != nil {
 		a.note("  dashboard  %s", in.admin.URL())
+		a.note("  access     %s", a.accessOf(&p.Admin))
 	}
 	for i := range p.Pipelines {
 		a.note("  pipeline   %s", flow(&p.Pipelines[i]))

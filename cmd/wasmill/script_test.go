@@ -112,14 +112,14 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdUntil runs a command again and again until its stdout has a text. The
-// command "metrics ADDRESS" fetches the metrics.
+// command "metrics ADDRESS [TOKEN]" fetches the metrics.
 func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until TEXT COMMAND…")
 	}
 	pollScript(ts, func() (bool, string) {
 		if args[1] == "metrics" {
-			_, body, err := fetch("http://" + args[2] + "/metrics")
+			_, body, err := fetch("http://"+args[2]+"/metrics", args[3:]...)
 			return err == nil && strings.Contains(body, args[0]), "no such metric"
 		}
 		err := ts.Exec(args[1], args[2:]...)

@@ -1,87 +1,131 @@
 package admin
 
 import (
+	"context"
 	"crypto/sha256"
-	"crypto/subtle"
-	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
-// Role is what a token is good for. Each role includes those before it.
-type Role string
+// access decides who makes a request: it knows the tokens and the sessions that
+// began with them, and who has tried too many wrong ones. It is safe for
+// concurrent use.
+type access struct {
+	sessionAge time.Duration
+	attempts   *attempts
+	log        *slog.Logger
 
-// The roles, the least first.
-const (
-	RoleView    Role = "view"    // reads everything
-	RoleOperate Role = "operate" // steers what runs: pause, resume, reset, redrive, rollback, reload, plan, apply
-	RoleAdmin   Role = "admin"   // makes, changes, removes and carries away events, too
-
-	roleOpen Role = "open" // needs no token at all
-)
-
-// rank orders the roles; one that does not exist is worth nothing, and reaches nothing.
-func (r Role) rank() int { return slices.Index([]Role{RoleView, RoleOperate, RoleAdmin}, r) + 1 }
-
-// includes reports whether who has r may do what wants the role least.
-func (r Role) includes(least Role) bool {
-	return least == roleOpen || least.rank() > 0 && r.rank() >= least.rank()
-}
-
-// Token is a bearer token of one person or program.
-type Token struct {
-	Name   string // by which the log calls who uses it
-	Role   Role
-	Secret string
-}
-
-// keys are the tokens of an endpoint. They are never changed.
-type keys struct {
-	tokens []Token
-	sums   [][sha256.Size]byte
-}
-
-func newKeys(cfg *Config) (*keys, error) {
-	k := &keys{tokens: slices.Clone(cfg.Tokens)}
-	if cfg.Token != "" {
-		k.tokens = append(k.tokens, Token{Name: TokenHolder, Role: RoleAdmin, Secret: cfg.Token})
+	mu struct {
+		sync.Mutex
+		keys     *keys
+		sessions map[[sha256.Size]byte]session // by the sum of what is presented
+		serving  map[*serving]struct{}
 	}
-	var errs []error
-	for i, t := range k.tokens {
-		switch {
-		case t.Role.rank() == 0:
-			errs = append(errs, fmt.Errorf("[admin.tokens.%s] role %q is none of view, operate, admin", t.Name, t.Role))
-		case t.Secret == "":
-			errs = append(errs, fmt.Errorf("[admin.tokens.%s] token is empty", t.Name))
-		}
-		for _, earlier := range k.tokens[:i] {
-			if t.Secret == earlier.Secret {
-				errs = append(errs, fmt.Errorf("the admin tokens of %q and %q have the same value: give each its own", earlier.Name, t.Name))
-			}
-		}
-		k.sums = append(k.sums, sha256.Sum256([]byte(t.Secret)))
-	}
-	return k, errors.Join(errs...)
+}
+
+// serving is a request that is being served, to somebody with a token.
+type serving struct {
+	sum  [sha256.Size]byte // of what was presented
+	stop context.CancelFunc
+}
+
+func newAccess(k *keys, age time.Duration, log *slog.Logger) *access {
+	a := &access{sessionAge: age, attempts: newAttempts(), log: log}
+	a.mu.keys, a.mu.sessions, a.mu.serving = k, map[[sha256.Size]byte]session{}, map[*serving]struct{}{}
+	return a
 }
 
 // wanted reports whether requests need a token.
-func (k *keys) wanted() bool { return len(k.tokens) > 0 }
+func (a *access) wanted() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.keys.wanted()
+}
 
-// find returns who has a token. It takes the same time for every token that is
-// presented: all are compared, in constant time, and hashing hides the length.
-func (k *keys) find(secret string) (Identity, bool) {
-	sum, at := sha256.Sum256([]byte(secret)), -1
-	for i := range k.sums {
-		if subtle.ConstantTimeCompare(sum[:], k.sums[i][:]) == 1 {
-			at = i
+// set replaces the tokens. Who has one that is gone, or has another role by now,
+// is known no longer, and what is being served to them ends.
+func (a *access) set(k *keys) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.keys = k
+	for sum, s := range a.mu.sessions {
+		if who, ok := k.find(s.key); !ok || who != s.who {
+			delete(a.mu.sessions, sum)
 		}
 	}
-	if at < 0 {
-		return Identity{}, false
+	a.endServingLocked()
+}
+
+// endServingLocked ends what is served to those who are not known any more.
+func (a *access) endServingLocked() {
+	for s := range a.mu.serving {
+		_, key := a.mu.keys.find(s.sum)
+		if _, going := a.mu.sessions[s.sum]; !key && !going && a.mu.keys.wanted() {
+			s.stop()
+		}
 	}
-	return Identity{Name: k.tokens[at].Name, Role: string(k.tokens[at].Role)}, true
+}
+
+// grant is who may make a request, and until when.
+type grant struct {
+	who  Identity
+	free bool // no token is needed
+	sum  [sha256.Size]byte
+	ends time.Time // zero: for as long as the token is one
+}
+
+// reaches reports whether this is enough for what wants the role least.
+func (g *grant) reaches(least Role) bool {
+	return g.free || Role(g.who.Role).includes(least)
+}
+
+// find returns who has a token or a session.
+func (a *access) find(token string, now time.Time) (grant, bool) {
+	g := grant{sum: sha256.Sum256([]byte(token))}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if isSession(token) {
+		s, ok := a.mu.sessions[g.sum]
+		if !ok || !s.ends.After(now) {
+			delete(a.mu.sessions, g.sum)
+			return g, false
+		}
+		g.who, g.ends = s.who, s.ends
+		return g, true
+	}
+	var ok bool
+	g.who, ok = a.mu.keys.find(g.sum)
+	return g, ok
+}
+
+// serve returns the context of a request that is let through; done must be
+// called when it is served.
+func (a *access) serve(ctx context.Context, g grant) (_ context.Context, done func()) {
+	ctx = WithActor(ctx, g.who)
+	if g.free {
+		return ctx, func() {}
+	}
+	s := &serving{sum: g.sum}
+	if g.ends.IsZero() {
+		ctx, s.stop = context.WithCancel(ctx)
+	} else {
+		ctx, s.stop = context.WithDeadline(ctx, g.ends)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.serving[s] = struct{}{}
+	return ctx, func() {
+		a.mu.Lock()
+		delete(a.mu.serving, s)
+		a.mu.Unlock()
+		s.stop()
+	}
 }
 
 // bearer returns the token of a request, "" when it has none.
@@ -93,57 +137,74 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
+// Words of errors that a program may want to tell apart.
+const (
+	codeRole    = "role"            // the token is good for less than was asked for
+	codeSession = "session_expired" // the session has ended: begin another
+)
+
 // allow lets a request through to next when who makes it has the role that is
 // needed, and tells next who it is.
 func (s *Server) allow(least Role, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, err := s.identify(r, least)
-		if err == nil && !Role(who.Role).includes(least) {
+		g, err := s.access.identify(r, least)
+		if err == nil && !g.reaches(least) {
 			err = &apiError{
 				status: http.StatusForbidden, code: codeRole,
-				msg: fmt.Sprintf("%s %s needs the role %s; the token of %q has the role %s", r.Method, r.URL.Path, least, who.Name, who.Role),
+				msg: fmt.Sprintf("%s %s needs the role %s; the token of %q has the role %s", r.Method, r.URL.Path, least, g.who.Name, g.who.Role),
 			}
 		}
 		if err != nil {
-			s.auditRefused(r, who, err)
-			if s.statusOf(err) == http.StatusUnauthorized {
+			s.auditRefused(r, g.who, err)
+			switch err.status {
+			case http.StatusUnauthorized:
 				w.Header().Set("WWW-Authenticate", `Bearer realm="wasmill"`)
+			case http.StatusTooManyRequests:
+				w.Header().Set("Retry-After", strconv.Itoa(err.retryAfter))
 			}
 			s.fail(w, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(WithActor(r.Context(), who)))
+		ctx, done := s.access.serve(r.Context(), g)
+		defer done()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
 // identify finds out who makes a request, for something that wants the role least.
-func (s *Server) identify(r *http.Request, least Role) (Identity, error) {
-	switch token := bearer(r); {
+func (a *access) identify(r *http.Request, least Role) (grant, *apiError) {
+	const how = "--token or WASMILL_ADMIN_TOKEN"
+	token, now := bearer(r), time.Now()
+	switch {
 	case least == roleOpen:
-		return Identity{Name: Anonymous}, nil
-	case !s.keys.wanted():
-		return Identity{Name: Anonymous, Role: string(RoleAdmin)}, nil
+		return grant{who: Identity{Name: Anonymous}, free: true}, nil
+	case !a.wanted():
+		return grant{who: Identity{Name: Anonymous}, free: true}, nil
 	case token == "":
-		return Identity{}, failure(http.StatusUnauthorized, "a bearer token is needed, of the role %s: --token or WASMILL_ADMIN_TOKEN", orMore(least))
-	default:
-		who, ok := s.keys.find(token)
+		return grant{}, failure(http.StatusUnauthorized, "a bearer token is needed, of the role %s: %s", orMore(least), how)
+	case isSession(token):
+		// A session is long and random: there is no point in counting attempts.
+		g, ok := a.find(token, now)
 		if !ok {
-			return who, failure(http.StatusUnauthorized, "the token is not one of this instance: a bearer token is needed, of the role %s: --token or WASMILL_ADMIN_TOKEN", orMore(least))
+			return g, &apiError{status: http.StatusUnauthorized, code: codeSession, msg: "the session has ended: give the token again"}
 		}
-		return who, nil
+		return g, nil
 	}
-}
-
-// orMore reads "operate or admin".
-func orMore(least Role) string {
-	var names []string
-	for _, r := range []Role{RoleView, RoleOperate, RoleAdmin} {
-		if r.includes(least) {
-			names = append(names, string(r))
+	from := origin(r.RemoteAddr)
+	wait, last := a.attempts.begin(from, now)
+	if wait > 0 {
+		seconds := int(math.Ceil(wait.Seconds()))
+		e := failure(http.StatusTooManyRequests, "too many wrong tokens came from %s: the next one is looked at in %d s", r.RemoteAddr, seconds)
+		e.retryAfter = seconds
+		return grant{}, e
+	}
+	g, ok := a.find(token, now)
+	if !ok {
+		if last {
+			a.log.Warn("an address presents one wrong token of the admin endpoint after the other; it has to wait between them now", "address", r.RemoteAddr)
 		}
+		return g, failure(http.StatusUnauthorized, "the token is not one of this instance: a bearer token is needed, of the role %s: %s", orMore(least), how)
 	}
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+	a.attempts.right(from, now)
+	return g, nil
 }

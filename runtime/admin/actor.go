@@ -5,7 +5,7 @@ import "context"
 // Identity is who makes a request, as far as it is known.
 type Identity struct {
 	Name string `json:"name"`           // of the token; see Anonymous
-	Role string `json:"role,omitempty"` // what it may do, see Role
+	Role string `json:"role,omitempty"` // what it may do, see Role; "" when no token is needed
 }
 
 // Names of those who have no token of a name.

@@ -9,6 +9,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,11 @@ type Config struct {
 	// more, of the role admin. Off loopback there must be one.
 	Token  string
 	Tokens []Token
+	// Hosts are further names that the endpoint may be called by. An endpoint on
+	// all addresses takes every name when there are none.
+	Hosts []string
+	// Session is how long a session lasts that began with a token; 0 is 12 hours.
+	Session time.Duration
 }
 
 // Validate reports why the endpoint cannot be served like this.
@@ -50,7 +56,8 @@ func (c Config) Validate() error {
 	if c.Token == "" && len(c.Tokens) == 0 && !isLoopback(host) {
 		return fmt.Errorf("[admin] listen %q is reachable from other machines: set [admin] token, or listen on 127.0.0.1", c.Listen)
 	}
-	return nil
+	_, err = newKeys(&c)
+	return err
 }
 
 // Pipelines is what the endpoint needs of the engine's pipelines.
@@ -143,10 +150,10 @@ func (e *ListenError) EnvError() bool { return true }
 
 // Server is the endpoint. New does no I/O, Open listens, Close waits.
 type Server struct {
-	cfg  Config
-	keys *keys
-	deps Deps
-	log  *slog.Logger
+	cfg    Config
+	access *access
+	deps   Deps
+	log    *slog.Logger
 
 	backingUp atomic.Bool
 	streams   atomic.Int64 // of server-sent events that are open
@@ -194,7 +201,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		cfg: cfg, keys: keys, deps: deps, log: deps.Log, assets: ui,
+		cfg: cfg, access: newAccess(keys, cmp.Or(cfg.Session, defaultSession), deps.Log), deps: deps, log: deps.Log, assets: ui,
 		pictures: live.NewPictures(deps.Status, pictureEvery),
 	}, nil
 }
@@ -242,6 +249,22 @@ func (s *Server) Open(ctx context.Context) error {
 	}()
 	s.mu.ln, s.mu.srv, s.mu.cancel, s.mu.done = ln, srv, cancel, done
 	return nil
+}
+
+// PrepareTokens checks tokens, see Config, and returns what makes them those of
+// the endpoint. What is served to a token, or to a session, that is none any
+// more ends then.
+func (s *Server) PrepareTokens(token string, tokens []Token) (set func(), err error) {
+	cfg := s.cfg
+	cfg.Token, cfg.Tokens = token, tokens
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	k, err := newKeys(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	return func() { s.access.set(k) }, nil
 }
 
 // URL returns the base URL of the open endpoint, "" before Open.

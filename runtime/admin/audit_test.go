@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -63,6 +64,16 @@ func TestAudit(t *testing.T) {
 			"plugins.rollback": func() error { _, err := cl.Rollback(ctx, "strong"); return err },
 			"dlq.redrive":      func() error { _, err := cl.Redrive(ctx, admin.Selection{All: true}); return err },
 			"dlq.purge":        func() error { _, err := cl.Purge(ctx, admin.Selection{All: true}); return err },
+			"session.begin": func() error {
+				code, body := request(t, s, http.MethodPost, "/api/v1/session", "{}", func(r *http.Request) {
+					r.Header.Set("Authorization", "Bearer s3cret")
+					r.Header.Set(admin.RequestHeader, "1")
+				})
+				if code != http.StatusOK {
+					return errors.New(body)
+				}
+				return nil
+			},
 			"topics.publish": func() error {
 				_, err := cl.Publish(ctx, admin.PublishRequest{Topic: "one", Body: []byte("x\n")})
 				return err

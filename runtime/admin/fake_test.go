@@ -184,8 +184,8 @@ func (f *fake) RedriveEdited(_ context.Context, id uint64, edit status.Edit) (ui
 	return 12, nil
 }
 
-// open starts an endpoint over f; cfg.Listen defaults to a free loopback port.
-func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
+// unopened is an endpoint over f; cfg.Listen defaults to a free loopback port.
+func unopened(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 	t.Helper()
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
@@ -225,6 +225,13 @@ func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// open starts an endpoint over f.
+func open(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
+	t.Helper()
+	s := unopened(t, f, cfg)
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -18,7 +18,8 @@ const RequestHeader = "Wasmill-Request"
 // guard runs before every route: who is asked, and from where. By whom is what
 // allow finds out, which knows the route.
 func (s *Server) guard(next http.Handler) http.Handler {
-	host, _, _ := net.SplitHostPort(s.cfg.Listen)
+	listen, _, _ := net.SplitHostPort(s.cfg.Listen)
+	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set(VersionHeader, s.deps.Version)
@@ -30,12 +31,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Content-Security-Policy", contentPolicy)
 
-		if !s.hostAllowed(host, r.Host) {
+		if !s.hostAllowed(listen, r.Host) {
 			s.fail(w, failure(http.StatusMisdirectedRequest,
-				"the host %q is not one this endpoint answers to: use its address", r.Host))
+				"the host %q is not one this endpoint answers to: use its address, or add the name to [admin] hosts", r.Host))
 			return
 		}
-		if crossSite(r) && !visit(r) {
+		if crossSite(protection, r) && !visit(r) {
 			s.fail(w, failure(http.StatusForbidden, "requests from other web sites are refused"))
 			return
 		}
@@ -48,36 +49,33 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// hostAllowed reports whether the request names this endpoint: a loopback name
-// or the host of [admin] listen. An endpoint on all addresses cannot know its
-// names; there the token, which no web page has, is what protects it.
+// hostAllowed reports whether the request names this endpoint: a loopback name,
+// the host of [admin] listen or one of [admin] hosts. An endpoint on all
+// addresses cannot know its names: it takes every address, which no page can
+// make a name lead to, and without [admin] hosts every name; there the token,
+// which no page of another site has, is what protects it.
 func (s *Server) hostAllowed(listen, host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
 	}
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-	if isLoopback(name) || strings.EqualFold(name, listen) {
+	same := func(one string) bool { return strings.EqualFold(one, name) }
+	if isLoopback(name) || same(listen) || slices.ContainsFunc(s.cfg.Hosts, same) {
 		return true
 	}
 	ip := net.ParseIP(listen)
-	return s.keys.wanted() && (listen == "" || ip != nil && ip.IsUnspecified())
+	everywhere := s.access.wanted() && (listen == "" || ip != nil && ip.IsUnspecified())
+	return everywhere && (len(s.cfg.Hosts) == 0 || net.ParseIP(name) != nil)
 }
 
 // crossSite reports whether a browser made the request on behalf of a page that
-// did not come from this endpoint.
-func crossSite(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "none", "same-origin":
-	default:
-		return true
-	}
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return false
-	}
-	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
+// did not come from this endpoint, whatever the method: what is read is worth as
+// much as what is changed.
+func crossSite(p *http.CrossOriginProtection, r *http.Request) bool {
+	unsafe := *r
+	unsafe.Method = http.MethodPost
+	return p.Check(&unsafe) != nil
 }
 
 // visit reports whether somebody follows a link of another site to the

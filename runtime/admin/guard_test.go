@@ -132,6 +132,28 @@ func TestHost(t *testing.T) {
 			}
 		}
 	})
+	t.Run("further names can be given", func(t *testing.T) {
+		s := open(t, &fake{}, admin.Config{Hosts: []string{"wasmill.example"}})
+		for h, want := range map[string]int{
+			"wasmill.example": http.StatusOK, "Wasmill.Example:443": http.StatusOK, "localhost": http.StatusOK,
+			"x.wasmill.example": http.StatusMisdirectedRequest, "evil.example": http.StatusMisdirectedRequest,
+		} {
+			if code, body := request(t, s, http.MethodGet, "/healthz", "", host(h)); code != want {
+				t.Errorf("Host %s: got %d %s, want %d", h, code, body, want)
+			}
+		}
+	})
+	t.Run("with names an endpoint on all addresses takes these and addresses", func(t *testing.T) {
+		s := open(t, &fake{}, admin.Config{Listen: "0.0.0.0:0", Token: "x", Hosts: []string{"wasmill.example"}})
+		for h, want := range map[string]int{
+			"wasmill.example": http.StatusOK, "10.0.0.1:7422": http.StatusOK, "[2001:db8::1]:7422": http.StatusOK,
+			"evil.example": http.StatusMisdirectedRequest,
+		} {
+			if code, body := request(t, s, http.MethodGet, "/healthz", "", host(h)); code != want {
+				t.Errorf("Host %s: got %d %s, want %d", h, code, body, want)
+			}
+		}
+	})
 	t.Run("on all addresses any host is fine, the token protects", func(t *testing.T) {
 		s := open(t, &fake{}, admin.Config{Listen: "0.0.0.0:0", Token: "x"})
 		if code, _ := request(t, s, http.MethodGet, "/healthz", "", host("box.example")); code != http.StatusOK {

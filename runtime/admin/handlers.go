@@ -30,7 +30,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	if !st.Ready {
 		code = http.StatusServiceUnavailable
-		if !s.keys.wanted() {
+		if !s.access.wanted() {
 			out.Reasons = reasons(st)
 		}
 	}

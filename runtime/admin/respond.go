@@ -16,6 +16,8 @@ type apiError struct {
 	status int
 	code   string // the word for it; "" is that of the status
 	msg    string
+
+	retryAfter int // seconds, of http.StatusTooManyRequests
 }
 
 func (e *apiError) Error() string { return e.msg }
@@ -29,9 +31,6 @@ type errorBody struct {
 	Error string `json:"error"`
 	Code  string `json:"code"`
 }
-
-// codeRole is the word for a token that is good for less than was asked for.
-const codeRole = "role"
 
 // codeOf gives each HTTP status in use a word that scripts can match.
 func codeOf(status int) string {
@@ -50,6 +49,8 @@ func codeOf(status int) string {
 		return "too_large"
 	case http.StatusUnsupportedMediaType:
 		return "media_type"
+	case http.StatusTooManyRequests:
+		return "too_many_attempts"
 	case http.StatusMisdirectedRequest:
 		return "wrong_host"
 	case http.StatusServiceUnavailable:

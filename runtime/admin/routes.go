@@ -27,6 +27,10 @@ func (s *Server) routes() []route {
 	raw(roleOpen, "GET /{$}", s.page)
 	raw(roleOpen, "GET /assets/{name}", s.asset)
 
+	change(RoleView, "POST /api/v1/session", "session.begin", s.beginSession)
+	handle(RoleView, "GET /api/v1/session", s.whoami)
+	change(RoleView, "DELETE /api/v1/session", "session.end", s.endSession)
+
 	handle(RoleView, "GET /api/v1/status", s.status)
 	raw(RoleView, "GET /api/v1/events", s.events)
 	handle(RoleView, "GET /api/v1/config", s.config)

@@ -82,8 +82,11 @@ type TLS struct {
 
 // Admin is the table [admin].
 type Admin struct {
-	Listen *string `toml:"listen" default:"127.0.0.1:7422" doc:"Address of the endpoint. \"\" = none; port 0 = any free port."`
-	Token  Secret  `toml:"token" doc:"Bearer token that requests must carry; it has the role admin. It, or one of tokens, is required when listen is not a loopback address."`
+	Listen *string  `toml:"listen" default:"127.0.0.1:7422" doc:"Address of the endpoint. \"\" = none; port 0 = any free port."`
+	Token  Secret   `toml:"token" doc:"Bearer token that requests must carry; it has the role admin. It, or one of tokens, is required when listen is not a loopback address."`
+	Hosts  []string `toml:"hosts" pattern:"^[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?$" form:"a host name without a port" doc:"Further host names that the endpoint is called by, such as that of a proxy in front of it: a request that names another host is refused, so that no web page can reach it under a name of its own. An endpoint on all addresses (0.0.0.0) takes every name when there are none here."`
+	// A page left open in a browser does not stay a way in.
+	Session Duration `toml:"session" default:"12h" min:"1m" max:"90d" doc:"How long the dashboard, once it was given a token, can be used before it asks again."`
 	// Each of Tokens is for one person or program, so that what it does has a name.
 	Tokens map[string]AdminToken `toml:"tokens" doc:"Further bearer tokens by the name of whom they are for, each with a role."`
 }

@@ -119,6 +119,11 @@ func TestFindings(t *testing.T) {
 			`19:15: missing: the token "ci" has no role: role = "view", "operate" or "admin"`,
 			`19:15: missing: the token "ci" has no value: token = "env:NAME" or "file:PATH"`,
 		}},
+		{"names and sessions of the admin endpoint", sound + "[admin]\nhosts = ['a.example', 'b.example:80', '']\nsession = '1s'", []string{
+			`13:23: bad-value: admin.hosts[1] is "b.example:80"; want a host name without a port`,
+			`13:39: bad-value: admin.hosts[2] is ""; want a host name without a port`,
+			`14:11: out-of-range: admin.session is 1s; the least is 1m`,
+		}},
 		{"a configuration that JSON cannot hold", sound + "[plugins.g.config]\na = [1, nan]", []string{
 			`13:9: bad-value: plugins.g.config.a[1] is NaN, which JSON cannot hold`,
 		}},

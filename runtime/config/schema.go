@@ -109,7 +109,11 @@ func applyTags(s *jsonschema.Schema, t reflect.Type) {
 			applyTags(p.AdditionalProperties, f.typ.Elem())
 		}
 		if f.pattern != "" {
-			p.Pattern = f.pattern
+			if p.Items != nil {
+				p.Items.Pattern = f.pattern
+			} else {
+				p.Pattern = f.pattern
+			}
 		}
 		for _, e := range f.enum {
 			if p.Items != nil {

@@ -32,7 +32,7 @@ type change struct {
 // when anything but their limits in flight has changed; pipelines that were
 // removed or changed are drained, changed and new ones started; all others
 // run on. Changes of the server and the admin endpoint are marked Restart and
-// wait for the next start.
+// wait for the next start, but for tokens, which are set by Deps.Access.
 func (e *Engine) Apply(ctx context.Context, next *plan.Plan) ([]plan.Change, error) {
 	if err := e.lock(ctx); err != nil {
 		return nil, err
@@ -43,14 +43,22 @@ func (e *Engine) Apply(ctx context.Context, next *plan.Plan) ([]plan.Change, err
 		return nil, errors.New("apply: the engine is not open")
 	}
 	changes := plan.Diff(now, next)
-	if len(changes) == 0 {
-		return nil, nil
+	if len(changes) == 0 { // but what a secret refers to may be another one by now
+		set, err := e.access(next)
+		if err == nil {
+			set()
+		}
+		return nil, err
 	}
 	return changes, e.applyChange(ctx, now, e.compare(now, next))
 }
 
 // applyChange does what Apply promises. The caller holds the operations lock.
 func (e *Engine) applyChange(ctx context.Context, now *plan.Plan, c *change) error {
+	set, err := e.access(c.next)
+	if err != nil {
+		return fmt.Errorf("apply: nothing was changed: %w", err)
+	}
 	if err := e.prepareChange(ctx, c); err != nil {
 		return fmt.Errorf("apply: nothing was changed: %w", err)
 	}
@@ -64,6 +72,7 @@ func (e *Engine) applyChange(ctx context.Context, now *plan.Plan, c *change) err
 		return fmt.Errorf("apply: nothing was changed: %w", err)
 	}
 	// Nothing below can fail on account of the new plan.
+	set()
 	for _, s := range done {
 		e.keep(s)
 		e.deps.Listener.Reload("plugin", s.plugin.name, s.module.Digest(), "ok", nil)
@@ -72,6 +81,14 @@ func (e *Engine) applyChange(ctx context.Context, now *plan.Plan, c *change) err
 		c.plugins[spec.Name].setLimits(spec)
 	}
 	return e.switchPipelines(c)
+}
+
+// access is Deps.Access, which may be missing.
+func (e *Engine) access(next *plan.Plan) (set func(), err error) {
+	if e.deps.Access == nil {
+		return func() {}, nil
+	}
+	return e.deps.Access(next)
 }
 
 // compare finds out what has to be done; it changes nothing.

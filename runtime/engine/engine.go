@@ -54,6 +54,12 @@ type Deps struct {
 	Taps     *event.Taps  // where events can be looked at; nil is nowhere
 	Tracer   event.Tracer // chooses the events that are traced; nil traces none
 
+	// Access, when not nil, prepares what of the server and the admin endpoint
+	// changes while they run, which is who may use them. It changes nothing
+	// itself, and refuses what cannot be: a secret that is not there. set does it
+	// and cannot fail.
+	Access func(next *plan.Plan) (set func(), err error)
+
 	// DrainTimeout bounds how long a stopping pipeline finishes what is in
 	// flight; 0 is 30 s.
 	DrainTimeout time.Duration

@@ -231,6 +231,8 @@ func (c *change) effect(next *plan.Plan, d plan.Change) (effect, detail string) 
 	switch {
 	case d.Restart:
 		return status.EffectProcess, "when the process starts again"
+	case d.What == "server" || d.What == "admin":
+		return status.EffectInPlace, "at once"
 	case d.What == "topic" && d.Op == plan.Add:
 		return status.EffectInPlace, "made"
 	case d.What == "topic" && d.Op == plan.Remove:

@@ -19,7 +19,7 @@ type Change struct {
 	What    string   // "server", "admin", "tracing", "topic", "plugin" or "pipeline"
 	Name    string   // "" for server, admin and tracing
 	Fields  []string // of a Modify: the keys that changed, as TOML paths below the thing, sorted
-	Restart bool     // takes effect only when the process starts again: server, admin and tracing
+	Restart bool     // takes effect only when the process starts again: tracing, most of server and admin
 }
 
 // Diff returns what leads from the plan before to the plan after: the server,
@@ -38,11 +38,12 @@ func Diff(before, after *Plan) []Change {
 	}
 	if both {
 		for _, c := range []Change{
-			{What: "server", Fields: serverFields(&before.Server, &after.Server)},
-			{What: "admin", Fields: adminFields(&before.Admin, &after.Admin)},
-			{What: "tracing", Fields: tracingFields(&before.Tracing, &after.Tracing)},
+			{What: "server", Fields: serverFields(&before.Server, &after.Server), Restart: true},
+			{What: "admin", Fields: adminFields(&before.Admin, &after.Admin), Restart: true},
+			{What: "admin", Fields: tokenFields(&before.Admin, &after.Admin)},
+			{What: "tracing", Fields: tracingFields(&before.Tracing, &after.Tracing), Restart: true},
 		} {
-			if c.Op, c.Restart = Modify, true; len(c.Fields) > 0 {
+			if c.Op = Modify; len(c.Fields) > 0 {
 				out = append(out, c)
 			}
 		}
@@ -109,6 +110,14 @@ func serverFields(a, b *Server) []string {
 func adminFields(a, b *Admin) []string {
 	var c changed
 	c.when("listen", a.Listen != b.Listen)
+	c.when("hosts", !slices.Equal(a.Hosts, b.Hosts))
+	c.when("session", a.Session != b.Session)
+	return c.sorted()
+}
+
+// tokenFields are those of the admin endpoint that change while it runs.
+func tokenFields(a, b *Admin) []string {
+	var c changed
 	c.when("token", a.Token != b.Token)
 	c.when("tokens", !slices.Equal(a.Tokens, b.Tokens))
 	return c.sorted()

@@ -97,7 +97,10 @@ func serverOf(s *config.Server, dir string) Server {
 }
 
 func adminOf(a *config.Admin) Admin {
-	out := Admin{Listen: deref(a.Listen), Token: a.Token}
+	out := Admin{
+		Listen: deref(a.Listen), Token: a.Token, Session: time.Duration(a.Session),
+		Hosts: slices.Sorted(slices.Values(a.Hosts)),
+	}
 	for _, name := range slices.Sorted(maps.Keys(a.Tokens)) {
 		out.Tokens = append(out.Tokens, AdminToken{Name: name, Role: a.Tokens[name].Role, Token: a.Tokens[name].Token})
 	}

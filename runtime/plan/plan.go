@@ -76,9 +76,11 @@ type TLS struct{ CA, Cert, Key string }
 
 // Admin is the HTTP endpoint. Listen "" means there is none.
 type Admin struct {
-	Listen string
-	Token  config.Secret // with the role admin; "" = none
-	Tokens []AdminToken  `json:",omitempty"` // sorted by name
+	Listen  string
+	Hosts   []string      `json:",omitempty"` // sorted
+	Session time.Duration // how long one lasts
+	Token   config.Secret // with the role admin; "" = none
+	Tokens  []AdminToken  `json:",omitempty"` // sorted by name
 }
 
 // AdminToken is one of the endpoint's named tokens.
@@ -173,14 +175,17 @@ type Retry struct {
 
 // WithProcessOf returns p with server, admin endpoint and tracing of another
 // plan: what is in effect when a process that runs that one has taken p over.
+// Tokens are p's: they change while it runs.
 func (p *Plan) WithProcessOf(running *Plan) *Plan {
 	out := *p
 	out.Server, out.Admin, out.Tracing = running.Server, running.Admin, running.Tracing
+	out.Admin.Token, out.Admin.Tokens = p.Admin.Token, p.Admin.Tokens
 	if p.Config == nil || running.Config == nil {
 		return &out
 	}
 	cfg := *p.Config
 	cfg.Server, cfg.Admin, cfg.Tracing = running.Config.Server, running.Config.Admin, running.Config.Tracing
+	cfg.Admin.Token, cfg.Admin.Tokens = p.Config.Admin.Token, p.Config.Admin.Tokens
 	out.Config = &cfg
 	if hash, err := hashOf(&cfg); err == nil { // it was made of p.Config before
 		out.Hash = hash

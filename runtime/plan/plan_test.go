@@ -153,6 +153,10 @@ func TestDiff(t *testing.T) {
 			{Op: Modify, What: "server", Fields: []string{"listen", "max_store"}, Restart: true},
 			{Op: Modify, What: "admin", Fields: []string{"listen"}, Restart: true},
 		}},
+		{"tokens of the admin endpoint do not", head + tail + "[admin]\nsession = '1h'\ntoken = 'env:T'\n[admin.tokens.x]\ntoken = 'env:X'\nrole = 'view'\n", []Change{
+			{Op: Modify, What: "admin", Fields: []string{"session"}, Restart: true},
+			{Op: Modify, What: "admin", Fields: []string{"token", "tokens"}},
+		}},
 		{"additions and removals", "[topics.a]\nsubjects = ['a.>']\n[topics.c]\nsubjects = ['c.>']\n[plugins.h]\nbuiltin = 'pass'\n[pipelines.q]\nfrom = 'a'\nstages = ['h']\nto = 'c'\nsubject = 'c.x'\n", []Change{
 			{Op: Remove, What: "topic", Name: "b"},
 			{Op: Add, What: "topic", Name: "c"},
@@ -219,9 +223,9 @@ func TestValues(t *testing.T) {
 func TestWithProcessOf(t *testing.T) {
 	t.Parallel()
 	running := parse(t, "x.toml", head+tail)
-	next := parse(t, "x.toml", head+tail+"key = 'subject:2'\n[server]\nlisten = ''\n[admin]\nlisten = ''\n")
+	next := parse(t, "x.toml", head+tail+"key = 'subject:2'\n[server]\nlisten = ''\n[admin]\nlisten = ''\ntoken = 'env:T'\n")
 	effective := next.WithProcessOf(running)
-	same := parse(t, "x.toml", head+tail+"key = 'subject:2'\n")
+	same := parse(t, "x.toml", head+tail+"key = 'subject:2'\n[admin]\ntoken = 'env:T'\n") // which changes while it runs
 	if effective.Hash != same.Hash || next.Hash == same.Hash || len(Diff(effective, same)) > 0 {
 		t.Errorf("%s, want %s", effective.Hash, same.Hash)
 	}

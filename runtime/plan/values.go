@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/wasmill/wasmill/runtime/config"
 )
@@ -22,6 +23,12 @@ func Values(before, after *Plan, c Change) []Value {
 		return nil
 	}
 	old, next := settingsOf(before, c), settingsOf(after, c)
+	if c.What == "server" || c.What == "admin" { // of which there may be two changes
+		other := func(s config.Setting) bool {
+			return !slices.ContainsFunc(c.Fields, func(f string) bool { return s.Key == f || strings.HasPrefix(s.Key, f+".") })
+		}
+		old, next = slices.DeleteFunc(old, other), slices.DeleteFunc(next, other)
+	}
 	find := func(list []config.Setting, key string) (config.Setting, bool) {
 		i := slices.IndexFunc(list, func(s config.Setting) bool { return s.Key == key })
 		if i < 0 {

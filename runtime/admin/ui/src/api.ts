@@ -1,14 +1,47 @@
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 
-// The token lives as long as the tab, and travels in a header only.
-const key = "wasmill-token";
-export const token = signal(sessionStorage.getItem(key) ?? "");
-export const tokenWanted = signal(false);
+// A session stands for the token, which is sent once and not kept. It lives as
+// long as the tab, travels in a header only, and ends after a while.
+const key = "wasmill-session";
+let session = sessionStorage.getItem(key) ?? "";
 
-export function useToken(value: string): void {
-  token.value = value;
-  tokenWanted.value = false;
-  sessionStorage.setItem(key, value);
+export interface Who { session?: string; name: string; role: string; expires?: string }
+export const who = signal<Who | undefined>(undefined);
+
+// Why a token is wanted: none was given yet, or the session has ended.
+export const wanted = signal<"" | "first" | "ended">("");
+
+// signIn begins a session with a token; what waits for one goes on.
+export async function signIn(token: string): Promise<void> {
+  const res = await fetch("/api/v1/session", { method: "POST", headers: { Authorization: `Bearer ${token}`, "Wasmill-Request": "1" } });
+  if (!res.ok) throw await failed(res);
+  begin((await res.json()) as Who);
+}
+
+function begin(w: Who): void {
+  session = w.session ?? "";
+  sessionStorage.setItem(key, session);
+  who.value = w;
+  wanted.value = "";
+}
+
+// signOut ends the session for good.
+export async function signOut(): Promise<void> {
+  await fetch("/api/v1/session", { method: "DELETE", headers: headers({ "Wasmill-Request": "1" }) });
+  session = "";
+  sessionStorage.removeItem(key);
+  location.reload(); // nothing that was shown stays
+}
+
+// recall finds out whose session it is, after the page was loaded again.
+export function recall(): void {
+  if (session) get<Who>("/api/v1/session").then((w) => { who.value = w; }, () => undefined);
+}
+
+function signedIn(): Promise<void> {
+  return new Promise((done) => {
+    const stop = effect(() => { if (wanted.value === "") queueMicrotask(() => { stop(); done(); }); });
+  });
 }
 
 export class ApiError extends Error {
@@ -18,11 +51,10 @@ export class ApiError extends Error {
 }
 
 function headers(more: Record<string, string> = {}): Record<string, string> {
-  return token.value ? { ...more, Authorization: `Bearer ${token.value}` } : more;
+  return session ? { ...more, Authorization: `Bearer ${session}` } : more;
 }
 
 async function failed(res: Response): Promise<ApiError> {
-  if (res.status === 401) tokenWanted.value = true;
   let message = `${res.status} ${res.statusText}`;
   try {
     message = ((await res.json()) as { error?: string }).error ?? message;
@@ -32,25 +64,35 @@ async function failed(res: Response): Promise<ApiError> {
   return new ApiError(message, res.status);
 }
 
+// ask sends a request, and when a token is wanted sends it again once there is a
+// session: what was begun is not lost when a session ends.
+async function ask(path: string, more: Record<string, string> = {}, init: RequestInit = {}): Promise<Response> {
+  for (;;) {
+    const used = session;
+    const res = await fetch(path, { ...init, headers: headers(more) });
+    if (res.status !== 401) return res;
+    if (used === session) {
+      wanted.value = used ? "ended" : "first";
+      await signedIn();
+    }
+  }
+}
+
 export async function get<T>(path: string): Promise<T> {
-  const res = await fetch(path, { headers: headers() });
+  const res = await ask(path);
   if (!res.ok) throw await failed(res);
   return (await res.json()) as T;
 }
 
 export async function post<T>(path: string, body: unknown = {}): Promise<T> {
-  const res = await fetch(path, {
-    method: "POST",
-    headers: headers({ "Content-Type": "application/json", "Wasmill-Request": "1" }),
-    body: JSON.stringify(body),
-  });
+  const res = await ask(path, { "Content-Type": "application/json", "Wasmill-Request": "1" }, { method: "POST", body: JSON.stringify(body) });
   if (!res.ok) throw await failed(res);
   return (await res.json()) as T;
 }
 
 // lines reads an answer of one JSON value a line.
 export async function lines<T>(path: string): Promise<T[]> {
-  const res = await fetch(path, { headers: headers() });
+  const res = await ask(path);
   if (!res.ok) throw await failed(res);
   return (await res.text()).split("\n").filter(Boolean).map((l) => JSON.parse(l) as T);
 }
@@ -103,7 +145,7 @@ export function subscribe(path: string, s: Subscription): () => void {
     const alive = () => { clearTimeout(dead.timer); dead.timer = window.setTimeout(() => abort.abort(), silence); };
     try {
       alive();
-      const res = await fetch(path, { headers: headers(lastId ? { "Last-Event-ID": lastId } : {}), signal: abort.signal });
+      const res = await ask(path, lastId ? { "Last-Event-ID": lastId } : {}, { signal: abort.signal });
       if (!res.ok || !res.body) throw await failed(res);
       s.onLink?.("live", "");
       delay = 250;
@@ -142,7 +184,7 @@ export function subscribe(path: string, s: Subscription): () => void {
       }
       if (stopped) return;
       s.onLink?.(asleep ? "connecting" : "lost", asleep ? "the tab is hidden" : why);
-      await wait(asleep ? 3_600_000 : tokenWanted.value ? 1000 : delay);
+      await wait(asleep ? 3_600_000 : delay);
       delay = Math.min(delay * 2, 3000);
     }
   })();

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { signal } from "@preact/signals";
-import { token, tokenWanted, useToken } from "./api";
+import { signIn, signOut, wanted, who } from "./api";
 import { route } from "./route";
 import { link, linkWhy, problems, status, topics } from "./store";
 import { dark, switchTheme } from "./theme";
@@ -61,7 +61,7 @@ export function App() {
   useEffect(() => {
     document.title = `${here?.name ?? "Nothing here"} · Wasmill`;
   }, [here]);
-  if (tokenWanted.value) return <TokenForm />;
+  if (wanted.value && !status.value) return <main class="login"><div class="panel"><SignIn /></div></main>;
   return (
     <>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.getElementById("main")?.focus(); }}>Skip to the content</a>
@@ -70,6 +70,8 @@ export function App() {
         <Readiness />
         <span class="grow" />
         <LinkState />
+        {who.value?.expires
+          ? <button class="quiet" data-who onClick={() => void signOut()} title={`${who.value.name} has the role ${who.value.role}`}>Sign out {who.value.name}</button> : null}
         <button class="quiet" onClick={switchTheme} aria-label={dark.value ? "Light theme" : "Dark theme"} title="Light or dark (t)">{dark.value ? "☀" : "☾"}</button>
         <button class="quiet" onClick={() => (helpOpen.value = true)} aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)">?</button>
       </header>
@@ -87,6 +89,7 @@ export function App() {
       </main>
       <Help />
       <Dialogs />
+      {wanted.value && <Ended />}
     </>
   );
 }
@@ -148,16 +151,27 @@ function Help() {
   );
 }
 
-function TokenForm() {
+// Ended asks for the token again, over what is shown: nothing of it is lost.
+function Ended() {
+  const ref = useRef<HTMLDialogElement>(null);
+  useEffect(() => ref.current?.showModal(), []);
+  return <dialog ref={ref} data-ended aria-labelledby="sign-in" onCancel={(e) => e.preventDefault()}><SignIn /></dialog>;
+}
+
+function SignIn() {
   const field = useRef<HTMLInputElement>(null);
+  const [error, setError] = useState("");
+  const send = (e: Event) => {
+    e.preventDefault();
+    signIn(field.current!.value.trim()).catch((why: unknown) => setError(why instanceof Error ? why.message : String(why)));
+  };
   return (
-    <main class="login">
-      <form class="panel" onSubmit={(e) => { e.preventDefault(); useToken(field.current!.value.trim()); }}>
-        <h1><Mill /> Wasmill</h1>
-        <p>{token.value ? "This token is not the right one." : "This instance wants a token: the value of [admin] token in its configuration."}</p>
-        <label>Token<input ref={field} type="password" autocomplete="off" required autofocus /></label>
-        <div class="actions"><button class="primary">Go on</button></div>
-      </form>
-    </main>
+    <form class="signin" onSubmit={send}>
+      <h1 id="sign-in"><Mill /> {wanted.value === "ended" ? "The session has ended" : "Wasmill"}</h1>
+      <p>{wanted.value === "ended" ? "Give the token again: everything goes on where it was." : "This instance wants a token: one of those that [admin] in its configuration refers to."}</p>
+      {error && <p class="banner bad" role="alert">{error}</p>}
+      <label>Token<input ref={field} type="password" autocomplete="off" required autofocus /></label>
+      <div class="actions"><button class="primary">Sign in</button></div>
+    </form>
   );
 }

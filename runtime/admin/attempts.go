@@ -1,0 +1,99 @@
+package admin
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Bounds of wrong tokens from one address.
+const (
+	freeAttempts  = 10              // at once
+	attemptEvery  = 6 * time.Second // one more
+	mostAddresses = 4096            // that are remembered
+)
+
+// attempts counts the wrong tokens that each address has presented lately, so
+// that a token cannot be found by trying. It is safe for concurrent use.
+type attempts struct {
+	mu struct {
+		sync.Mutex
+		// When an address will have made up for all its attempts.
+		clear map[netip.Prefix]time.Time
+	}
+}
+
+func newAttempts() *attempts {
+	a := &attempts{}
+	a.mu.clear = map[netip.Prefix]time.Time{}
+	return a
+}
+
+// origin is what an address is counted under: a machine has one address of
+// version 4, and a whole network of version 6. remote is host:port; one that is
+// none, which a server does not hand over, shares its count with others.
+func origin(remote string) netip.Prefix {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr := at.Addr().Unmap().WithZone("")
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
+
+// begin counts an attempt of an address before it is made, so that many at once
+// are no more than one after the other. With a wait above 0 it must not be made;
+// the wait is how long the address has to keep still. last says that this is
+// the last one before that.
+func (a *attempts) begin(from netip.Prefix, now time.Time) (wait time.Duration, last bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear, known := a.mu.clear[from]
+	if !known || clear.Before(now) {
+		clear = now
+	}
+	clear = clear.Add(attemptEvery)
+	if over := clear.Sub(now) - freeAttempts*attemptEvery; over > 0 {
+		return over, false
+	}
+	if !known && len(a.mu.clear) >= mostAddresses {
+		a.forgetLocked(now)
+	}
+	a.mu.clear[from] = clear
+	return 0, clear.Sub(now) > (freeAttempts-1)*attemptEvery
+}
+
+// right takes an attempt back: its token was right.
+func (a *attempts) right(from netip.Prefix, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if clear := a.mu.clear[from].Add(-attemptEvery); clear.After(now) {
+		a.mu.clear[from] = clear
+	} else {
+		delete(a.mu.clear, from)
+	}
+}
+
+// forgetLocked makes room: of those who have made up for their attempts, or
+// else of the one that is nearest to it.
+func (a *attempts) forgetLocked(now time.Time) {
+	var nearest netip.Prefix
+	for from, clear := range a.mu.clear {
+		if !clear.After(now) {
+			delete(a.mu.clear, from)
+		} else if best, ok := a.mu.clear[nearest]; !ok || clear.Before(best) {
+			nearest = from
+		}
+	}
+	if len(a.mu.clear) >= mostAddresses {
+		delete(a.mu.clear, nearest)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/host/hosttest"
+	"github.com/wasmill/wasmill/plugins/cases"
 	"github.com/wasmill/wasmill/plugins/manifest"
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/sdk/abi"
@@ -48,7 +50,8 @@ func (a *app) pluginsVerifyCmd() *cobra.Command {
 			"sandbox through the frames and calls at which implementations go wrong. Each check is a\n" +
 			"line: ok, failed with the reason and what to do, or not exercised, where the plugin gave\n" +
 			"no occasion. NAME is a plugin of the wasmill.toml at hand, with its configuration, grants,\n" +
-			"outputs and limits, or builtin:NAME. Exit code 1 when a check failed.",
+			"outputs and limits, and on the events of its cases and of events.ndjson; or builtin:NAME.\n" +
+			"Exit code 1 when a check failed.",
 		Example: "  wasmill plugins verify strong\n" +
 			"  wasmill plugins verify strong.wasm --config '{\"min_magnitude\":4.5}' --events quakes.ndjson",
 		Args: exactly("FILE or NAME"),
@@ -65,6 +68,9 @@ func (a *app) pluginsVerifyCmd() *cobra.Command {
 				return err
 			}
 			o.Host = h
+			if n := len(o.Events); n > 0 && fl.events == "" {
+				a.note("examined on %s of the project's cases and of %s; --events names others", plural(n, "event"), sampleFile)
+			}
 			checks, err := hosttest.Verify(c.Context(), module, o)
 			if err = errors.Join(err, h.Close(c.Context())); err != nil {
 				return fmt.Errorf("plugins verify: %w", err)
@@ -111,6 +117,9 @@ func (a *app) examinee(name string) (module []byte, source string, o hosttest.Op
 	if o, err = asConfigured(p, plugin); err != nil {
 		return nil, "", o, invalid("plugins verify: plugin %q: %w", name, err)
 	}
+	if o.Events, err = atHand(p, plugin.Name); err != nil {
+		return nil, "", o, fmt.Errorf("plugins verify: look for events of plugin %q: %w", name, err)
+	}
 	if source = relative(plugin.Path); plugin.Builtin != "" {
 		source = builtinPrefix + plugin.Builtin
 	}
@@ -150,6 +159,36 @@ func asConfigured(p *plan.Plan, plugin *plan.Plugin) (hosttest.Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// atHand are the events that a project has for a plugin: those of its cases, and
+// of the file of sample events when a pipeline begins with the plugin.
+func atHand(p *plan.Plan, plugin string) ([]abi.Event, error) {
+	found, err := cases.Events(p, plugin)
+	if err != nil {
+		return nil, err
+	}
+	for i := range p.Pipelines {
+		l := &p.Pipelines[i]
+		file := filepath.Join(p.Dir, sampleFile)
+		if _, err := os.Stat(file); err != nil || len(l.Stages) == 0 || l.Stages[0] != plugin || fed(p, l.From) {
+			continue
+		}
+		samples, err := eventsOf(file, sampleSubject(p, l))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, samples...)
+		break
+	}
+	events := make([]abi.Event, len(found))
+	for i, e := range found {
+		events[i] = abi.Event{Subject: []byte(e.Subject), Key: []byte(e.Key), Payload: e.Payload, HeaderCount: uint32(len(e.Headers))}
+		for _, h := range e.Headers {
+			events[i].Headers = abi.AppendHeader(events[i].Headers, h.Name, h.Value)
+		}
+	}
+	return events, nil
 }
 
 // apply sets what the flags say over what the TOML file says.
@@ -260,9 +299,7 @@ func (a *app) printVerification(source string, checks []hosttest.Check) error {
 			return err
 		}
 	} else {
-		for _, c := range checks {
-			a.printCheck(c)
-		}
+		a.printExamination(checks)
 		verdict := a.paint(a.stdout, green, "conforms to version 1 of the plugin ABI")
 		if !v.Conforms {
 			verdict = a.paint(a.stdout, red, "does not conform to version 1 of the plugin ABI")
@@ -273,6 +310,27 @@ func (a *app) printVerification(source string, checks []hosttest.Check) error {
 		return &exitError{exitFailure, errSilent}
 	}
 	return nil
+}
+
+// printExamination prints a line for each check, but only one for those that a module
+// which does not start gives no occasion for.
+func (a *app) printExamination(checks []hosttest.Check) {
+	same := map[string]int{} // by reason
+	for _, c := range checks {
+		if c.Result == hosttest.NotExercised {
+			same[c.Reason]++
+		}
+	}
+	const few = 10
+	for _, c := range checks {
+		switch n := same[c.Reason]; {
+		case c.Result != hosttest.NotExercised || n <= few && n > 0:
+			a.printCheck(c)
+		case n > few:
+			same[c.Reason] = 0 // it is said here, once
+			a.printCheck(hosttest.Check{Name: plural(n, "check"), What: "all that needs an instance", Result: c.Result, Reason: c.Reason + ` ("-o json" lists them)`})
+		}
+	}
 }
 
 func (a *app) printCheck(c hosttest.Check) {

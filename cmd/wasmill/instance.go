@@ -342,11 +342,14 @@ func httpStatus(err error) int {
 	var refused *event.RefusedError
 	var fault *host.Fault
 	var moved *engine.MovedError
+	var gone *broker.GoneError
 	switch {
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, broker.ErrNotFound):
 		return http.StatusNotFound
 	case errors.Is(err, broker.ErrBadStart), errors.Is(err, engine.ErrBadHash):
 		return http.StatusBadRequest
+	case errors.As(err, &gone):
+		return http.StatusUnprocessableEntity
 	case errors.Is(err, broker.ErrNoStore):
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby), errors.As(err, &moved), errors.Is(err, errOtherFile):

@@ -140,40 +140,4 @@ func (a *app) pipelineVerb(verb, about, more, done string, call func(*admin.Clie
 	}
 }
 
-func (a *app) pipelinesResetCmd() *cobra.Command {
-	var to string
-	var yes bool
-	c := &cobra.Command{
-		Use:   "reset NAME --to all|new|seq:N|TIME",
-		Short: "Make a pipeline go on at another place of its topic",
-		Long: "Make a pipeline go on at another place of its topic. Going back publishes outputs\n" +
-			"again; going forward leaves events out. TIME is RFC 3339.",
-		Args: exactly("NAME"),
-		RunE: func(c *cobra.Command, args []string) error {
-			if to == "" {
-				return invalid("pipelines reset: --to is missing: all, new, seq:N or an RFC 3339 time")
-			}
-			cl, err := a.client()
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(yes, fmt.Sprintf("pipelines reset %s to %s", args[0], to)); err != nil {
-				return err
-			}
-			done, err := cl.Reset(c.Context(), args[0], to)
-			if err != nil {
-				return hinted(c.Context(), cl, pipelineNames, args[0], fmt.Errorf("pipelines reset: %w", err))
-			}
-			if a.json() {
-				return a.printJSON(done)
-			}
-			a.note("pipeline %s goes on at sequence %d", done.Pipeline, done.NextSeq)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&to, "to", "", "`where` to go on: all, new, seq:N or an RFC 3339 time")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return c
-}
-
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -65,6 +65,7 @@ type Pipelines interface {
 	Pipeline(name string) (status.Pipeline, error)
 	Pause(ctx context.Context, name string) error
 	Resume(ctx context.Context, name string) error
+	PreviewReset(ctx context.Context, name, to string) (status.Reset, error)
 	Reset(ctx context.Context, name, to string) (uint64, error)
 }
 
@@ -156,6 +157,7 @@ type Server struct {
 	log    *slog.Logger
 
 	backingUp atomic.Bool
+	turns     turns
 	streams   atomic.Int64 // of server-sent events that are open
 	pictures  *live.Pictures
 	assets    assets

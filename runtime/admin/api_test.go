@@ -270,7 +270,7 @@ func TestOperations(t *testing.T) {
 	check(err)
 	_, err = c.Resume(ctx, "alerts")
 	check(err)
-	reset, err := c.Reset(ctx, "alerts", "seq:7")
+	reset, err := c.Reset(ctx, "alerts", "seq:7", nil)
 	check(err)
 	if reset.NextSeq != 7 {
 		t.Errorf("reset is %+v", reset)
@@ -341,7 +341,7 @@ func TestOperations(t *testing.T) {
 		}
 	})
 	t.Run("a reset without a place is refused", func(t *testing.T) {
-		if _, err := c.Reset(ctx, "alerts", ""); err == nil {
+		if _, err := c.Reset(ctx, "alerts", "", nil); err == nil {
 			t.Error("it is taken")
 		}
 	})

@@ -60,7 +60,7 @@ func TestAudit(t *testing.T) {
 			"apply":            func() error { _, err := cl.Apply(ctx, admin.ApplyRequest{}); return err },
 			"pipelines.pause":  func() error { _, err := cl.Pause(ctx, "alerts"); return err },
 			"pipelines.resume": func() error { _, err := cl.Resume(ctx, "alerts"); return err },
-			"pipelines.reset":  func() error { _, err := cl.Reset(ctx, "alerts", "all"); return err },
+			"pipelines.reset":  func() error { _, err := cl.Reset(ctx, "alerts", "all", nil); return err },
 			"plugins.rollback": func() error { _, err := cl.Rollback(ctx, "strong"); return err },
 			"dlq.redrive":      func() error { _, err := cl.Redrive(ctx, admin.Selection{All: true}); return err },
 			"dlq.purge":        func() error { _, err := cl.Purge(ctx, admin.Selection{All: true}); return err },
@@ -133,7 +133,7 @@ func TestAudit(t *testing.T) {
 		s := open(t, &fake{audit: log}, admin.Config{})
 		cl := admin.NewClient(s.URL(), "")
 		defer cl.Close()
-		if _, err := cl.Reset(t.Context(), "alerts", ""); err == nil {
+		if _, err := cl.Reset(t.Context(), "alerts", "", nil); err == nil {
 			t.Fatal("it is not refused")
 		}
 		if r := log.records[0]; r.Outcome != status.AuditFailed || !strings.Contains(r.Error, `"to" is missing`) || r.Target != "alerts" {

@@ -252,9 +252,24 @@ func (c *Client) Resume(ctx context.Context, name string) (status.Pipeline, erro
 	return call[status.Pipeline](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/resume", nil, struct{}{})
 }
 
-// Reset makes a pipeline go on at another place of its topic.
-func (c *Client) Reset(ctx context.Context, name, to string) (ResetDone, error) {
-	return call[ResetDone](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/reset", nil, resetRequest{To: to})
+// Reset makes a pipeline go on at another place of its topic. seen, when it is
+// not nil, is what PreviewReset has returned: a pipeline that was reset since is
+// left alone.
+func (c *Client) Reset(ctx context.Context, name, to string, seen *status.Reset) (status.Reset, error) {
+	req := resetRequest{To: to}
+	if seen != nil {
+		req.Epoch = &seen.Epoch
+	}
+	return c.reset(ctx, name, req)
+}
+
+// PreviewReset says what Reset would do.
+func (c *Client) PreviewReset(ctx context.Context, name, to string) (status.Reset, error) {
+	return c.reset(ctx, name, resetRequest{To: to, DryRun: true})
+}
+
+func (c *Client) reset(ctx context.Context, name string, req resetRequest) (status.Reset, error) {
+	return call[status.Reset](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/reset", nil, req)
 }
 
 // Plugins lists the plugins.

@@ -30,7 +30,10 @@ type fake struct {
 	metrics http.Handler
 	live    *live.Live
 	audit   admin.Audit
-	taps    *event.Taps
+	epoch   uint64
+	// resetting is called by Reset when it is set.
+	resetting func(context.Context)
+	taps      *event.Taps
 
 	mu       sync.Mutex
 	calls    []string
@@ -57,7 +60,16 @@ func (f *fake) Pause(_ context.Context, name string) error { f.called("pause %s"
 
 func (f *fake) Resume(_ context.Context, name string) error { f.called("resume %s", name); return nil }
 
-func (f *fake) Reset(_ context.Context, name, to string) (uint64, error) {
+func (f *fake) PreviewReset(_ context.Context, name, to string) (status.Reset, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return status.Reset{Pipeline: name, FromSeq: 10, NextSeq: 7, Repeated: 3, Epoch: f.epoch}, nil
+}
+
+func (f *fake) Reset(ctx context.Context, name, to string) (uint64, error) {
+	if f.resetting != nil {
+		f.resetting(ctx)
+	}
 	f.called("reset %s %s", name, to)
 	return 7, nil
 }

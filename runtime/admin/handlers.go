@@ -120,13 +120,12 @@ func (s *Server) resume(r *http.Request) (any, error) {
 
 // resetRequest says where a pipeline starts again.
 type resetRequest struct {
-	To string `json:"to"` // "all", "new", "seq:N" or an RFC 3339 time
-}
-
-// ResetDone says at which sequence the pipeline goes on.
-type ResetDone struct {
-	Pipeline string `json:"pipeline"`
-	NextSeq  uint64 `json:"next_seq"`
+	To string `json:"to"` // "start", "end", a sequence or an RFC 3339 time
+	// DryRun asks what it would do.
+	DryRun bool `json:"dry_run,omitempty"`
+	// Epoch, when it is there, is that of the Reset that was looked at before: the
+	// request is refused if the pipeline was reset since.
+	Epoch *uint64 `json:"epoch,omitempty"`
 }
 
 func (s *Server) reset(r *http.Request) (any, error) {
@@ -135,16 +134,34 @@ func (s *Server) reset(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if req.To == "" {
-		return nil, failure(http.StatusBadRequest, `reset: "to" is missing: "all", "new", "seq:N" or an RFC 3339 time`)
+		return nil, failure(http.StatusBadRequest, `reset: "to" is missing: "start", "end", a sequence or an RFC 3339 time`)
 	}
 	name, a := r.PathValue("name"), actionOf(r.Context())
 	a.detail("to", req.To)
+	a.silent = req.DryRun
+	would, err := s.deps.Pipelines.PreviewReset(r.Context(), name, req.To)
+	if err != nil {
+		return nil, err
+	}
+	if req.Epoch != nil && *req.Epoch != would.Epoch {
+		return nil, failure(http.StatusConflict, "pipeline %s was reset since you looked at it%s: look again, and repeat the reset if it is still wanted",
+			name, s.turns.lastOf(thePipeline(r)))
+	}
+	if would.DryRun = req.DryRun; req.DryRun {
+		return would, nil
+	}
+	if would.Unknown == "" {
+		a.detail("from_seq", strconv.FormatUint(would.FromSeq, 10))
+		a.detail("repeated", strconv.FormatUint(would.Repeated, 10))
+		a.detail("skipped", strconv.FormatUint(would.Skipped, 10))
+	}
 	seq, err := s.deps.Pipelines.Reset(r.Context(), name, req.To)
 	if err != nil {
 		return nil, err
 	}
 	a.detail("next_seq", strconv.FormatUint(seq, 10))
-	return ResetDone{Pipeline: name, NextSeq: seq}, nil
+	would.NextSeq = seq
+	return would, nil
 }
 
 func (s *Server) plugins(r *http.Request) (any, error) {

@@ -48,14 +48,16 @@ func (b *Broker) OpenSource(ctx context.Context, cfg SourceConfig) (*Source, err
 }
 
 // ResetSource moves a pipeline to another place in its topic, and returns the
-// sequence of the next event it will read. to is "all", "new", "seq:N" or an RFC
-// 3339 time. A source of the pipeline that is open fails with ErrReplaced. It is
+// sequence of the next event it will read. to is a place, see Place. A source of the pipeline that is open fails with ErrReplaced. It is
 // also the way out when a pipeline's position cannot be used.
 func (b *Broker) ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error) {
 	if err := b.usable(); err != nil {
 		return 0, err
 	}
-	seq, err := resetSource(ctx, b.state, pipeline, topic, to)
+	seq, err := b.Place(ctx, topic, to)
+	if err == nil {
+		err = resetSource(ctx, b.state, pipeline, topic, seq)
+	}
 	if err == nil {
 		err = b.retireExact(ctx, pipeline, topic, true)
 	}
@@ -84,36 +86,30 @@ func (b *Broker) Behind(ctx context.Context, pipeline, topic string) (waiting, u
 	return info.NumPending, uint64(max(info.NumAckPending, 0)), nil
 }
 
-func resetSource(ctx context.Context, state *stateStore, pipeline, topic, to string) (uint64, error) {
+func resetSource(ctx context.Context, state *stateStore, pipeline, topic string, seq uint64) error {
 	js := state.js
-	seq, err := startSeq(ctx, js, state.nc, topic, to)
-	if err != nil {
-		return 0, err
-	}
 	known, err := state.hasPosition(ctx, pipeline, topic)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	_, err = js.Consumer(ctx, topic, consumerName(pipeline))
 	exists := err == nil
 	switch {
 	case exists:
 	case !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound):
-		return 0, err
+		return err
 	case !known:
-		return 0, fmt.Errorf("it has never run on topic %q: %w", topic, ErrNotFound)
+		return fmt.Errorf("it has never run on topic %q: %w", topic, ErrNotFound)
 	}
 	if err := state.setPosition(ctx, pipeline, topic, seq); err != nil {
-		return 0, err
+		return err
 	}
 	if !exists { // a request to reset a consumer that does not exist is never answered
-		return seq, nil
+		return nil
 	}
 	// The position alone decides; this makes what Behind tells true at once.
-	if _, err := js.ResetConsumerToSequence(ctx, topic, consumerName(pipeline), seq); err != nil {
-		return 0, err
-	}
-	return seq, nil
+	_, err = js.ResetConsumerToSequence(ctx, topic, consumerName(pipeline), seq)
+	return err
 }
 
 // openSource takes over w, also when it fails.
@@ -241,8 +237,8 @@ func sameConsumer(a, b jetstream.ConsumerConfig) bool {
 		slices.Equal(filters(a), filters(b))
 }
 
-// CheckStart says whether a place in a topic is well written: "all", "new",
-// "seq:N" or an RFC 3339 time. Its error is an ErrBadStart.
+// CheckStart says whether a place in a topic is well written, see Place. Its
+// error is an ErrBadStart.
 func CheckStart(start string) error {
 	_, _, err := parseStart(start)
 	return err
@@ -252,21 +248,23 @@ func CheckStart(start string) error {
 // for "new".
 func parseStart(start string) (seq uint64, at time.Time, err error) {
 	switch n, ok := strings.CutPrefix(start, "seq:"); {
-	case start == "all" || start == "":
+	case isStart(start):
 		return 1, at, nil
-	case start == "new":
+	case isEnd(start):
 		return 0, at, nil
-	case ok:
+	case ok || isDigits(start):
 		if seq, err = strconv.ParseUint(n, 10, 64); err != nil || seq == 0 {
 			return 0, at, fmt.Errorf("%w %q: a sequence is a number from 1", ErrBadStart, start)
 		}
 		return seq, at, nil
 	}
 	if at, err = time.Parse(time.RFC3339Nano, start); err != nil {
-		return 0, at, fmt.Errorf("%w %q: neither all, new, seq:N nor an RFC 3339 time", ErrBadStart, start)
+		return 0, at, fmt.Errorf("%w %q: neither start, end, a sequence nor an RFC 3339 time", ErrBadStart, start)
 	}
 	return 0, at, nil
 }
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // startSeq resolves "all", "new", "seq:N" and RFC 3339 times to a sequence.
 func startSeq(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, topic, start string) (uint64, error) {
@@ -282,7 +280,7 @@ func startSeq(ctx context.Context, js jetstream.JetStream, nc *nats.Conn, topic,
 		return 0, fmt.Errorf("look up topic %q: %w", topic, err)
 	}
 	end := stream.CachedInfo().State.LastSeq + 1
-	if start == "new" {
+	if isEnd(start) {
 		return end, nil
 	}
 	req, err := json.Marshal(map[string]any{"start_time": at, "next_by_subj": ">", "no_hdr": true})

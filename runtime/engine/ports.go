@@ -29,6 +29,7 @@ type dataPath interface {
 	OpenSink(ctx context.Context, cfg broker.SinkConfig, confirmed func()) (pipeline.Sink, error)
 	OpenExact(ctx context.Context, src broker.SourceConfig, cfg broker.ExactConfig) (exactSource, error)
 	ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error)
+	PreviewReset(ctx context.Context, pipeline, topic string, filter []string, to string) (status.Reset, error)
 	Behind(ctx context.Context, pipeline, topic string) (waiting, unacked uint64, err error)
 	Lost(pipeline, topic string) uint64
 	Protect(pipelines ...string) error
@@ -133,6 +134,10 @@ func (s brokerExact) OpenSink(partition int, confirmed func()) (pipeline.Sink, e
 
 func (p brokerPath) ResetSource(ctx context.Context, name, topic, to string) (uint64, error) {
 	return p.b.ResetSource(ctx, name, topic, to)
+}
+
+func (p brokerPath) PreviewReset(ctx context.Context, name, topic string, filter []string, to string) (status.Reset, error) {
+	return p.b.PreviewReset(ctx, name, topic, filter, to)
 }
 
 func (p brokerPath) Behind(ctx context.Context, name, topic string) (waiting, unacked uint64, err error) {

@@ -88,6 +88,10 @@ func (w *world) ResetSource(_ context.Context, name, topic, to string) (uint64, 
 	return seq, nil
 }
 
+func (w *world) PreviewReset(_ context.Context, name, topic string, _ []string, to string) (status.Reset, error) {
+	return status.Reset{Pipeline: name, Topic: topic, NextSeq: 1, Repeated: 2, Skipped: 1}, broker.CheckStart(to)
+}
+
 type memSource struct {
 	w               *world
 	pipeline, topic string

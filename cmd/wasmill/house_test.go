@@ -120,6 +120,7 @@ var house = map[string][]string{
 	"cmd/wasmill": {
 		"runtime/…", "plugins/…", "host", "host/hosttest", "sdk/abi", "sdk/jsonptr",
 		"github.com/spf13/cobra", "github.com/coreos/go-systemd/v22", "golang.org/x/term", "golang.org/x/sync", "golang.org/x/sys", "github.com/nats-io/nats.go",
+		"charm.land/bubbletea/v2", "github.com/charmbracelet/x/ansi",
 	},
 }
 

@@ -20,6 +20,7 @@ type app struct {
 	version        string
 	builtins       map[string]func() ([]byte, error) // what reads an embedded plugin, by name
 	exit           func(code int)                    // ends the process at once, on a second signal
+	interrupt      func()                            // does what the first signal does
 
 	flags struct {
 		admin, token string
@@ -51,6 +52,7 @@ func (a *app) main(args []string) int {
 // on stdout ends it as other Unix tools do.
 func (a *app) signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	a.interrupt = cancel
 	ch := make(chan os.Signal, 2)
 	done := make(chan struct{})
 	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)

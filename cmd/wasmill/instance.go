@@ -48,7 +48,9 @@ type instance struct {
 	tracer  *trace.Tracer // nil without [tracing] endpoint
 	log     *slog.Logger
 
-	watching atomic.Bool // watch is open
+	watching  atomic.Bool                        // watch is open
+	interrupt func()                             // ends the verb as a signal does
+	ended     atomic.Pointer[status.AuditRecord] // who had it drained over the admin endpoint
 }
 
 // opening says how an instance is opened.
@@ -62,7 +64,7 @@ type opening struct {
 // open starts everything that a plan asks for. What fails is closed again.
 func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, err error) {
 	log := o.log
-	in := &instance{plan: p, metrics: metrics.New(), taps: event.NewTaps(), audit: audit.New(log), log: log}
+	in := &instance{plan: p, metrics: metrics.New(), taps: event.NewTaps(), audit: audit.New(log), interrupt: a.interrupt, log: log}
 	defer func() {
 		if err != nil {
 			// What was open is closed quietly; err says why.
@@ -151,7 +153,9 @@ func (in *instance) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout+10*time.Second)
 	defer cancel()
 	if in.engine != nil {
-		keep("engine", in.engine.Close(ctx))
+		err := in.engine.Close(ctx)
+		keep("engine", err)
+		in.noteEnd(err)
 	}
 	if in.tracer != nil {
 		in.tracer.Close()
@@ -276,6 +280,7 @@ func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps 
 		DeadLetters: in.engine.DeadLetters(),
 		Audit:       in.audit,
 		Reload:      in.reload,
+		Drain:       in.drain,
 		Plan: func(ctx context.Context, text *string) (status.Plan, error) {
 			return in.planned(ctx, text, a.builtinNames())
 		},
@@ -343,16 +348,19 @@ func httpStatus(err error) int {
 	var fault *host.Fault
 	var moved *engine.MovedError
 	var gone *broker.GoneError
+	var held *engine.DrainError
 	switch {
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, broker.ErrNotFound):
 		return http.StatusNotFound
 	case errors.Is(err, broker.ErrBadStart), errors.Is(err, engine.ErrBadHash):
 		return http.StatusBadRequest
+	case errors.As(err, &held):
+		return http.StatusServiceUnavailable
 	case errors.As(err, &gone):
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, broker.ErrNoStore):
 		return http.StatusUnprocessableEntity
-	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby), errors.As(err, &moved), errors.Is(err, errOtherFile):
+	case errors.Is(err, engine.ErrNoPrevious), errors.Is(err, engine.ErrStandby), errors.Is(err, engine.ErrResumed), errors.As(err, &moved), errors.Is(err, errOtherFile):
 		return http.StatusConflict
 	case errors.Is(err, engine.ErrClosed), errors.Is(err, broker.ErrClosed), errors.Is(err, reload.ErrClosed):
 		return http.StatusServiceUnavailable

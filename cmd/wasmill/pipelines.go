@@ -15,12 +15,13 @@ import (
 )
 
 func (a *app) pipelinesCmd() *cobra.Command {
-	return a.group("pipelines", "List, show, pause, resume and reset pipelines",
+	return a.group("pipelines", "List, show, pause, resume, drain and reset pipelines",
 		a.pipelinesListCmd(), a.named(pipelineNames, a.pipelinesShowCmd()),
 		a.named(pipelineNames, a.pipelineVerb("pause", "Stop a pipeline from fetching; what it holds is finished",
 			"Stop a pipeline from fetching; what it holds is finished. It stays paused until\n"+
 				"it is resumed, also when Wasmill starts again.", "paused", (*admin.Client).Pause)),
 		a.named(pipelineNames, a.pipelineVerb("resume", "Let a paused, halted or quarantined pipeline go on", "", "resumed", (*admin.Client).Resume)),
+		a.named(pipelineNames, a.pipelinesDrainCmd()),
 		a.named(pipelineNames, a.pipelinesResetCmd()),
 	)
 }

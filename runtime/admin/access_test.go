@@ -51,6 +51,8 @@ var leastRoles = map[string]admin.Role{
 	"POST /api/v1/pipelines/{name}/pause":  admin.RoleOperate,
 	"POST /api/v1/pipelines/{name}/resume": admin.RoleOperate,
 	"POST /api/v1/pipelines/{name}/reset":  admin.RoleOperate,
+	"POST /api/v1/pipelines/{name}/drain":  admin.RoleOperate,
+	"POST /api/v1/drain":                   admin.RoleOperate,
 
 	"GET /api/v1/plugins":                  admin.RoleView,
 	"GET /api/v1/plugins/{name}":           admin.RoleView,

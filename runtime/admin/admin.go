@@ -65,6 +65,8 @@ type Pipelines interface {
 	Pipeline(name string) (status.Pipeline, error)
 	Pause(ctx context.Context, name string) error
 	Resume(ctx context.Context, name string) error
+	// Drain pauses and waits until nothing is in flight, or ctx ends.
+	Drain(ctx context.Context, name string) error
 	PreviewReset(ctx context.Context, name, to string) (status.Reset, error)
 	Reset(ctx context.Context, name, to string) (uint64, error)
 }
@@ -116,6 +118,9 @@ type Deps struct {
 	DeadLetters DeadLetters
 	Audit       Audit // nil keeps none
 	Reload      func(ctx context.Context) ([]plan.Change, error)
+	// Drain has the process end as a signal would: it finishes what is in flight.
+	// who is in the audit log for it.
+	Drain func(who status.AuditRecord)
 	// Plan says what taking a configuration would change; text nil is that of
 	// the instance's own file. A configuration that is not valid is no error.
 	Plan func(ctx context.Context, text *string) (status.Plan, error)

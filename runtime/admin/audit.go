@@ -109,7 +109,9 @@ func (a *action) end(ctx context.Context, failed error) (warning string) {
 		return ""
 	}
 	ctx = context.WithoutCancel(ctx)
-	a.rec.Outcome = status.AuditOK
+	if a.rec.Outcome == "" {
+		a.rec.Outcome = status.AuditOK
+	}
 	if failed != nil {
 		a.rec.Outcome, a.rec.Error = status.AuditFailed, failed.Error()
 	}

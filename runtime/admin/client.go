@@ -252,6 +252,16 @@ func (c *Client) Resume(ctx context.Context, name string) (status.Pipeline, erro
 	return call[status.Pipeline](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/resume", nil, struct{}{})
 }
 
+// DrainPipeline pauses a pipeline and waits until nothing of it is in flight.
+func (c *Client) DrainPipeline(ctx context.Context, name string, patience time.Duration) (status.Pipeline, error) {
+	return callSlow[status.Pipeline](ctx, c, "/api/v1/pipelines/"+url.PathEscape(name)+"/drain", drainRequest{Seconds: patience.Seconds()})
+}
+
+// Drain has the instance finish what is in flight and end. It returns at once.
+func (c *Client) Drain(ctx context.Context) (Draining, error) {
+	return call[Draining](ctx, c, http.MethodPost, "/api/v1/drain", nil, struct{}{})
+}
+
 // Reset makes a pipeline go on at another place of its topic. seen, when it is
 // not nil, is what PreviewReset has returned: a pipeline that was reset since is
 // left alone.
@@ -319,6 +329,18 @@ func (c *Client) Redrive(ctx context.Context, sel Selection) (int, error) {
 func (c *Client) Purge(ctx context.Context, sel Selection) (int, error) {
 	n, err := call[Count](ctx, c, http.MethodPost, "/api/v1/dead-letters/purge", nil, sel)
 	return n.Count, err
+}
+
+// callSlow is call for an answer that may take as long as an action may.
+func callSlow[T any](ctx context.Context, c *Client, path string, body any) (T, error) {
+	slow := *c
+	if tr, ok := c.http.Transport.(*http.Transport); ok {
+		tr = tr.Clone()
+		tr.ResponseHeaderTimeout = actionTimeout
+		slow.http = &http.Client{Transport: tr}
+		defer tr.CloseIdleConnections()
+	}
+	return call[T](ctx, &slow, http.MethodPost, path, nil, body)
 }
 
 func call[T any](ctx context.Context, c *Client, method, path string, q url.Values, body any) (T, error) {

@@ -60,6 +60,8 @@ func (f *fake) Pause(_ context.Context, name string) error { f.called("pause %s"
 
 func (f *fake) Resume(_ context.Context, name string) error { f.called("resume %s", name); return nil }
 
+func (f *fake) Drain(_ context.Context, name string) error { f.called("drain %s", name); return nil }
+
 func (f *fake) PreviewReset(_ context.Context, name, to string) (status.Reset, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -223,6 +225,7 @@ func unopened(t *testing.T, f *fake, cfg admin.Config) *admin.Server {
 			return done, nil
 		},
 		Backup:  func(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) },
+		Drain:   func(status.AuditRecord) { f.called("drain") },
 		Metrics: f.metrics,
 		Live:    f.live, Taps: f.taps, Audit: f.audit,
 		Config: func(context.Context) (status.Configuration, error) { return status.Configuration{Hash: "abc"}, nil },

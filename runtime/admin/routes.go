@@ -37,6 +37,7 @@ func (s *Server) routes() []route {
 	change(RoleOperate, "POST /api/v1/reload", "reload", s.inTurn("reload", theConfiguration, s.reload))
 	change(RoleOperate, "POST /api/v1/apply", "apply", s.inTurn("apply", theConfiguration, s.apply))
 	raw(RoleOperate, "POST /api/v1/plan", s.serve(s.plan)) // it changes nothing, but loads what would be loaded
+	change(RoleOperate, "POST /api/v1/drain", "drain", s.drainInstance)
 	raw(RoleAdmin, "GET /api/v1/backup", s.backup)
 	handle(RoleView, "GET /api/v1/topics", s.topics)
 	handle(RoleView, "GET /api/v1/topics/{name}", s.topic)
@@ -49,6 +50,7 @@ func (s *Server) routes() []route {
 	raw(RoleView, "GET /api/v1/pipelines/{name}/watch", s.watchStage)
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/pause", "pipelines.pause", s.pause)
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/resume", "pipelines.resume", s.resume)
+	change(RoleOperate, "POST /api/v1/pipelines/{name}/drain", "pipelines.drain", s.inTurn("pipelines.drain", thePipeline, s.drain))
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/reset", "pipelines.reset", s.inTurn("pipelines.reset", thePipeline, s.reset))
 	handle(RoleView, "GET /api/v1/plugins", s.plugins)
 	handle(RoleView, "GET /api/v1/plugins/{name}", s.plugin)

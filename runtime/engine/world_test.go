@@ -68,6 +68,7 @@ type world struct {
 	ensure     func(broker.TopicConfig) error
 	openSource func(pipeline string) error
 	stuck      map[string]bool // pipelines whose outputs are never confirmed
+	sinks      []*memSink      // all that were opened
 	unrecorded error           // why records cannot be read or written
 	leases     func(ctx context.Context, pipeline string) (lease, error)
 }

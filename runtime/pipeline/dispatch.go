@@ -60,6 +60,7 @@ func (p *Pipeline) waitRoom(ctx context.Context) (context.Context, event.Room, e
 	for {
 		p.mu.Lock()
 		paused := p.mu.paused
+		p.mu.parked = paused != nil
 		if paused == nil {
 			room, reason := p.room()
 			if reason != "" && p.positionBehind() {

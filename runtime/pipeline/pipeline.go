@@ -50,6 +50,7 @@ type Pipeline struct {
 		sync.Mutex
 		running  bool
 		paused   chan struct{}      // not nil while paused; closed by Resume
+		parked   bool               // the dispatcher waits for Resume: no Fetch is at work
 		fetch    context.Context    //nolint:containedctx // of the Fetch at hand, so that Pause can interrupt it
 		unfetch  context.CancelFunc // ends fetch
 		failed   error              // first failure of a partition

@@ -18,6 +18,7 @@ type Stats struct {
 	Lag                                     uint64 // events of the topic not yet finished
 	AckedSeq                                uint64
 	Paused                                  bool
+	Idle                                    bool   // paused, nothing is being fetched, and the position of all that was is stored
 	Throttled                               string // which plugin is held back, and why; "" = none
 	LastFault                               Fault  // zero: none
 }
@@ -104,7 +105,12 @@ func (p *Pipeline) Stats() Stats {
 	c.mu.Unlock()
 	p.mu.Lock()
 	s.Paused = p.mu.paused != nil
+	parked := s.Paused && p.mu.parked
 	p.mu.Unlock()
+	if parked { // what it has fetched last is counted by now
+		events, _ := c.inFlight()
+		s.Idle = events == 0
+	}
 	for _, st := range p.cfg.Stages {
 		if why := p.deps.Throttle.account(p.cfg.Name, st.Plugin).explain(st.Plugin); why != "" {
 			s.Throttled = why

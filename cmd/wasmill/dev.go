@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,15 +69,17 @@ type dev struct {
 	builder         *build.Builder
 	sources         *build.Sources
 	in              *instance
-	swapped         chan struct{} // holds a token when something else runs than before
-	saved           atomic.Int64  // when the source was saved that is being built, ns; 0 = none is
+	swapped         chan struct{}        // holds a token when something else runs than before
+	saved           atomic.Int64         // when the source was saved that is being built, ns; 0 = none is
+	refused         atomic.Bool          // the TOML file as it is now was refused
+	passed          chan chan<- struct{} // asks watch to take in what has passed; it closes what it gets
 }
 
 func (a *app) dev(ctx context.Context, file, events, subject string) (err error) {
 	if _, err := os.Stat(file); err != nil {
 		return readError(file, err)
 	}
-	d := &dev{a: a, events: events, subject: subject, screen: newScreen(a), swapped: make(chan struct{}, 1)}
+	d := &dev{a: a, events: events, subject: subject, screen: newScreen(a), swapped: make(chan struct{}, 1), passed: make(chan chan<- struct{})}
 	defer d.screen.close()
 	if d.file, err = filepath.Abs(file); err != nil {
 		return fmt.Errorf("dev: %w", err)
@@ -138,9 +141,18 @@ func (d *dev) start(ctx context.Context) error {
 }
 
 func (d *dev) complain(err error) {
-	for _, line := range lines(err) {
-		d.screen.say(red, "%s", clean(line))
+	for _, line := range d.findings(err) {
+		d.screen.say(red, "%s", line)
 	}
+}
+
+// findings are the lines of an error, as every verb prints them.
+func (d *dev) findings(err error) []string {
+	all := lines(err)
+	for i, line := range all {
+		all[i] = clean(strings.ReplaceAll(line, d.file, relative(d.file)))
+	}
+	return all
 }
 
 // open starts the instance and says what runs.
@@ -202,8 +214,16 @@ func (d *dev) listener() event.Listener {
 			if errors.Is(err, context.Canceled) {
 				return // at the end
 			}
-			if what == "config" {
-				name = relative(name)
+			switch {
+			case what == "config" && err != nil:
+				d.refused.Store(true)
+				for _, line := range d.findings(err) {
+					d.screen.tell(red, line)
+				}
+				d.screen.tell(yellow, "what ran before goes on")
+				return
+			case what == "config" && d.refused.Swap(false):
+				d.screen.tell(green, relative(name)+" is valid again")
 			}
 			if err != nil {
 				d.screen.from(name, red, strings.ReplaceAll(result, "_", " ")+": "+err.Error())
@@ -223,6 +243,7 @@ func (d *dev) listener() event.Listener {
 // watch shows events until ctx ends.
 func (d *dev) watch(ctx context.Context) {
 	p := player{d: d, before: map[string]map[string]row{}}
+	passed := false // events have, of which the player does not know what came
 	k := looker{d: d, watches: map[string]*event.Watch{}}
 	defer k.close()
 	k.look()
@@ -233,7 +254,18 @@ func (d *dev) watch(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			k.look()
+			if k.look() {
+				passed = true
+			} else if passed && d.saved.Load() == 0 && len(d.swapped) == 0 {
+				p.remember(ctx)
+				passed = false
+			}
+		case done := <-d.passed:
+			if k.look() || passed {
+				p.remember(ctx)
+				passed = false
+			}
+			close(done)
 		case <-d.swapped:
 			k.look()
 			p.play(ctx)
@@ -259,6 +291,13 @@ func (d *dev) follow(ctx context.Context) error {
 		if len(files) == 0 {
 			continue
 		}
+		done := make(chan struct{})
+		select {
+		case d.passed <- done: // what has passed until now is what the change is compared with
+			<-done
+		case <-ctx.Done():
+			return nil
+		}
 		if err := d.build(ctx, files); err != nil && ctx.Err() == nil {
 			d.complain(err)
 			d.screen.say(yellow, "what ran before goes on")
@@ -266,7 +305,9 @@ func (d *dev) follow(ctx context.Context) error {
 		}
 		if ctx.Err() == nil {
 			// What is refused is told to the listener.
-			_, _ = d.in.reload(ctx)
+			if _, err := d.in.reload(ctx); err != nil {
+				d.saved.Store(0)
+			}
 		}
 	}
 }
@@ -289,20 +330,35 @@ func (d *dev) build(ctx context.Context, files []string) error {
 	if err != nil {
 		return &exitError{exitInvalid, err}
 	}
+	changed := false
 	for _, p := range plugins {
 		if files == nil {
 			d.screen.say(cyan, "building %s", p.Name())
 		} else {
 			d.screen.say(cyan, "%s saved, building %s", strings.Join(files, ", "), p.Name())
 		}
-		begin := time.Now()
+		begin, before := time.Now(), digestOfFile(p.Module)
 		if err := d.builder.BuildTo(ctx, p.Source, p.Module); err != nil {
 			d.saved.Store(0)
 			return err
 		}
-		d.screen.say(green, "built %s in %.1f s", p.Name(), time.Since(begin).Seconds())
+		same := digestOfFile(p.Module) == before
+		d.screen.say(green, "built %s in %.1f s%s", p.Name(), time.Since(begin).Seconds(), map[bool]string{true: ": the same module as before"}[same])
+		changed = changed || !same
+	}
+	if !changed {
+		d.saved.Store(0) // nothing comes of it
 	}
 	return nil
+}
+
+// digestOfFile tells the contents of a file from others.
+func digestOfFile(name string) [sha256.Size]byte {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return [sha256.Size]byte{}
+	}
+	return sha256.Sum256(b)
 }
 
 // warmUp readies compilers for the first save. A plugin for which that fails will

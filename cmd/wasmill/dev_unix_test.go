@@ -175,9 +175,10 @@ func TestDev(t *testing.T) {
 		t.Run("its repair takes over, and the stored events are run again", func(t *testing.T) {
 			edit(t, main, "+five", "+1.5")
 			screen.until(`built demo in`)
-			screen.until(`the last 2 events of topic events, run in memory`)
+			screen.until(`the last 2 events of topic events, run again: 1 changed`)
 			screen.until(`#1 events\.live`)
 			screen.until(`dropped`)
+			screen.until(`before: results\.us`)
 		})
 
 		t.Run("a change of the TOML file, and one that the plugin refuses", func(t *testing.T) {
@@ -185,9 +186,11 @@ func TestDev(t *testing.T) {
 			screen.until(`run again: 1 changed`)
 			screen.until(`before: dropped`)
 			edit(t, toml, "min_magnitude = 3", `min_magnitude = "a lot"`)
-			screen.until(`min_magnitude: want a number`)
+			screen.until(`wasmill\.toml:\d+:\d+: plugin: the plugin "demo" refuses its configuration: min_magnitude: want a number`)
 			screen.until(`what ran before goes on`)
-			edit(t, toml, `min_magnitude = "a lot"`, "min_magnitude = 4")
+			edit(t, toml, `min_magnitude = "a lot"`, "min_magnitude = 3")
+			screen.until(`wasmill\.toml is valid again`)
+			edit(t, toml, "min_magnitude = 3", "min_magnitude = 2.9")
 			screen.until(`run again: nothing has changed`)
 		})
 
@@ -212,6 +215,9 @@ func TestDev(t *testing.T) {
 		})
 
 		text := screen.text()
+		if n := strings.Count(text, "nothing has changed"); n != 1 {
+			t.Errorf("%d times nothing has changed, want 1", n)
+		}
 		if n := strings.Count(text, "building demo"); n != 4 {
 			t.Errorf("it was built %d times, want 4: at the start and for each save that changed the source\n%s", n, text)
 		}

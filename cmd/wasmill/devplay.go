@@ -39,19 +39,86 @@ const sampleFile = "events.ndjson"
 type player struct {
 	d      *dev
 	before map[string]map[string]row // by pipeline and event
+	state  string                    // of plan and modules, the last time
 }
 
 // play runs the samples of every pipeline and shows what has changed; the first
-// time, everything.
+// time, everything. It does nothing when plan and modules are those of the last
+// time: one change may be told of in several steps.
 func (p *player) play(ctx context.Context) {
 	pl := p.d.in.engine.Plan()
+	state := stateOf(pl)
+	if state == p.state {
+		return
+	}
+	p.state = state
+	shown := false
+	same := "" // of the pipelines of which nothing has changed, as it is told
+	pipelines := 0
+	p.each(ctx, pl, func(r *cases.Runner, l *plan.Pipeline, events []cases.Event, origin string) error {
+		told, err := p.pipeline(ctx, r, pl, l, events, origin)
+		shown = shown || told
+		if !told && err == nil {
+			same = l.Name + ": " + origin
+			pipelines++
+		}
+		return err
+	})
+	if pipelines > 1 {
+		same = plural(pipelines, "pipeline")
+	}
+	if !shown && same != "" {
+		p.d.screen.say(cyan, "%s, run again: nothing has changed%s", same, p.d.sinceSave())
+	}
+}
+
+// stateOf tells a plan and its modules from others.
+func stateOf(pl *plan.Plan) string {
+	var b strings.Builder
+	b.WriteString(pl.Hash)
+	for i := range pl.Plugins {
+		if path := pl.Plugins[i].Path; path != "" {
+			fmt.Fprintf(&b, " %x", digestOfFile(path))
+		}
+	}
+	return b.String()
+}
+
+// remember runs the samples that have come since, for what the next change will
+// be compared with. It shows nothing.
+func (p *player) remember(ctx context.Context) {
+	pl := p.d.in.engine.Plan()
+	if stateOf(pl) != p.state {
+		return // a change is under way, and would be taken for what was before
+	}
+	p.each(ctx, pl, func(r *cases.Runner, l *plan.Pipeline, events []cases.Event, _ string) error {
+		played, err := r.Play(ctx, pl, l.Name, events)
+		if err != nil {
+			return nil //nolint:nilerr // it will be said when it matters
+		}
+		known := p.before[l.Name]
+		if known == nil {
+			known = map[string]row{}
+			p.before[l.Name] = known
+		}
+		for i := range events {
+			if key := string(events[i].JSON()); known[key].Where == "" {
+				known[key] = playedRow(l, &events[i], &played[i])
+			}
+		}
+		return nil
+	})
+}
+
+// each calls f for every pipeline that has samples, with them and where they are from.
+func (p *player) each(ctx context.Context, pl *plan.Plan, f func(r *cases.Runner, l *plan.Pipeline, events []cases.Event, origin string) error) {
 	r := cases.New(cases.Options{Host: p.d.in.host, Builtins: p.d.a.builtins})
 	defer func() { _ = r.Close(context.WithoutCancel(ctx)) }() // a module that is still used stays
 	for i := range pl.Pipelines {
 		l := &pl.Pipelines[i]
 		events, origin, err := p.samples(ctx, pl, l)
 		if err == nil && len(events) > 0 {
-			err = p.pipeline(ctx, r, pl, l, events, origin)
+			err = f(r, l, events, origin)
 		}
 		if err != nil && ctx.Err() == nil {
 			p.d.screen.say(red, "%s: %v", l.Name, err)
@@ -59,10 +126,12 @@ func (p *player) play(ctx context.Context) {
 	}
 }
 
-func (p *player) pipeline(ctx context.Context, r *cases.Runner, pl *plan.Plan, l *plan.Pipeline, events []cases.Event, origin string) error {
+// pipeline runs the samples of one pipeline, and says whether there was anything
+// to show.
+func (p *player) pipeline(ctx context.Context, r *cases.Runner, pl *plan.Plan, l *plan.Pipeline, events []cases.Event, origin string) (told bool, err error) {
 	played, err := r.Play(ctx, pl, l.Name, events)
 	if err != nil {
-		return err
+		return false, err
 	}
 	known := p.before[l.Name]
 	now := map[string]row{}
@@ -85,10 +154,14 @@ func (p *player) pipeline(ctx context.Context, r *cases.Runner, pl *plan.Plan, l
 	switch {
 	case len(shown)-changed == len(events): // the first time, or there are others now
 		p.d.screen.say(cyan, "%s: %s, run in memory: nothing is stored%s", l.Name, origin, p.d.sinceSave())
-	case changed == 0:
-		p.d.screen.say(cyan, "%s: %s, run again: nothing has changed%s", l.Name, origin, p.d.sinceSave())
+	case len(shown) == 0:
+		return false, nil
 	default:
-		p.d.screen.say(cyan, "%s: %s, run again: %d changed%s", l.Name, origin, changed, p.d.sinceSave())
+		also := ""
+		if n := len(shown) - changed; n > 0 {
+			also = fmt.Sprintf(", %d new", n)
+		}
+		p.d.screen.say(cyan, "%s: %s, run again: %d changed%s%s", l.Name, origin, changed, also, p.d.sinceSave())
 	}
 	for _, i := range shown {
 		for _, line := range played[i].Logs {
@@ -99,7 +172,7 @@ func (p *player) pipeline(ctx context.Context, r *cases.Runner, pl *plan.Plan, l
 			p.d.screen.from(l.Name, red, played[i].Detail)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // playedRow is what came of an event, as it is shown.
@@ -236,11 +309,12 @@ type looker struct {
 	watches map[string]*event.Watch // by pipeline and stage
 }
 
-// look shows what has passed since the last look, and begins to watch what is new.
-func (k *looker) look() {
+// look shows what has passed since the last look, and begins to watch what is
+// new. It says whether anything has passed.
+func (k *looker) look() (passed bool) {
 	pl := k.d.in.engine.Plan()
 	if pl == nil {
-		return
+		return false
 	}
 	have := map[string]bool{}
 	for i := range pl.Pipelines {
@@ -258,6 +332,7 @@ func (k *looker) look() {
 				k.watches[key] = w
 			}
 			samples, skipped := w.Fetch()
+			passed = passed || len(samples) > 0 || skipped > 0
 			for _, s := range samples {
 				k.d.screen.show(sampleRow(where, s))
 			}
@@ -272,6 +347,7 @@ func (k *looker) look() {
 			delete(k.watches, key)
 		}
 	}
+	return passed
 }
 
 func (k *looker) close() {

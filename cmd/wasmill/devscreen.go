@@ -71,6 +71,11 @@ func (s *screen) say(c color, format string, args ...any) {
 	}
 }
 
+// tell is say for those who must not wait.
+func (s *screen) tell(c color, line string) {
+	s.post(func() { s.a.note("%s %s", time.Now().Format("15:04:05"), s.a.paint(s.a.stderr, c, line)) })
+}
+
 // from writes lines that somebody else has written, behind the name of the one.
 // It never waits.
 func (s *screen) from(who string, c color, text string) {

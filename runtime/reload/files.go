@@ -31,6 +31,7 @@ type files struct {
 
 	tried     string            // the bytes of the TOML that were handed on last, and of the modules with them
 	complaint string            // what was last said about the TOML
+	refused   bool              // the TOML was, the last time it was looked at
 	modules   map[string]string // by plugin: digest that was handed on last
 	gone      map[string]bool   // plugins whose missing module was reported
 

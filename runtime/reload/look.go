@@ -61,13 +61,15 @@ func (w *Watcher) config(ctx context.Context, mode mode, apply applyFunc) ([]pla
 		f.tried = bytesNow + f.moduleDigests(p)
 		return changes, settled, w.refuse(bytesNow, config.Place(f.config, err))
 	}
-	f.plan, f.wanted, f.tried, f.complaint = p, nil, bytesNow, ""
-	w.accepted(p, changes)
+	mended := f.refused
+	f.plan, f.wanted, f.tried, f.complaint, f.refused = p, nil, bytesNow, "", false
+	w.accepted(p, changes, mended)
 	return changes, settled, nil
 }
 
 // refuse reports why the TOML was not taken, once for the same reason.
 func (w *Watcher) refuse(digest string, err error) error {
+	w.files.refused = true
 	said := digest + err.Error()
 	if said == w.files.complaint {
 		return err
@@ -86,8 +88,12 @@ func (w *Watcher) refuse(digest string, err error) error {
 	return err
 }
 
-func (w *Watcher) accepted(p *plan.Plan, changes []plan.Change) {
-	if len(changes) == 0 {
+// accepted reports a plan that was applied: one that changes nothing only when
+// the one before it was refused, and is mended so.
+func (w *Watcher) accepted(p *plan.Plan, changes []plan.Change, mended bool) {
+	if mended {
+		w.log.Info("the configuration is valid again", "file", w.files.config)
+	} else if len(changes) == 0 {
 		return
 	}
 	w.o.Listener.Reload("config", w.files.config, p.Hash, "ok", nil)

@@ -84,6 +84,8 @@ type Topics interface {
 	// Next returns the first message at or behind fromSeq whose subject matches
 	// the filter ("" = all).
 	Next(ctx context.Context, topic string, fromSeq uint64, subject string) (status.Message, error)
+	// LastSeq is the highest sequence that the topic has given.
+	LastSeq(ctx context.Context, topic string) (uint64, error)
 	SeqAt(ctx context.Context, topic string, t time.Time) (uint64, error)
 }
 

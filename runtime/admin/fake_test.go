@@ -100,6 +100,11 @@ func (f *fake) Topic(_ context.Context, name string) (status.Topic, error) {
 	return t, nil
 }
 
+func (f *fake) LastSeq(ctx context.Context, name string) (uint64, error) {
+	t, err := f.Topic(ctx, name)
+	return t.LastSeq, err
+}
+
 func (f *fake) Next(ctx context.Context, topic string, from uint64, subject string) (status.Message, error) {
 	if f.block != nil {
 		select {

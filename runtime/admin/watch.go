@@ -146,10 +146,13 @@ type topicReader struct {
 	find    []byte
 	next    uint64
 	backlog bool // the first look shows what was asked for, however old it is
+	full    bool // the last look ended before the topic did
 }
 
-// look returns the next rows. When the topic is further ahead than one look
-// shows, the rest is passed over.
+// look returns the next rows. When the topic is further ahead than a look or
+// two show, what lies between is passed over before anything is read: the server has
+// the newest messages in memory, but those of a quarter of a second ago in a
+// block of megabytes that it would have to load, while publishers wait.
 func (t *topicReader) look(ctx context.Context) (rows[Row], error) {
 	out := rows[Row]{Rows: []Row{}}
 	take, search := watchTake, watchTake
@@ -159,10 +162,23 @@ func (t *topicReader) look(ctx context.Context) (rows[Row], error) {
 	if len(t.find) > 0 {
 		search = watchSearch
 	}
+	// Of a subject that is rare nothing is passed over: the server finds it.
+	if !t.backlog && (t.subject == "" || t.full) {
+		keep := search
+		if t.subject != "" {
+			keep = watchSearch
+		}
+		more, err := t.passOver(ctx, uint64(keep), &out.Skipped)
+		if err != nil || !more {
+			t.full = false
+			return out, err
+		}
+	}
+	t.full = true
 	for range search {
 		m, err := t.s.deps.Topics.Next(ctx, t.topic, t.next, t.subject)
 		if t.s.statusOf(err) == http.StatusNotFound {
-			t.backlog = false
+			t.backlog, t.full = false, false
 			return out, nil
 		}
 		if err != nil {
@@ -177,15 +193,22 @@ func (t *topicReader) look(ctx context.Context) (rows[Row], error) {
 		}
 	}
 	t.backlog = false
-	topic, err := t.s.deps.Topics.Topic(ctx, t.topic)
-	if err != nil {
-		return out, err
-	}
-	if keep := uint64(watchTake); topic.LastSeq > t.next+keep {
-		out.Skipped = topic.LastSeq - keep - t.next
-		t.next = topic.LastSeq - keep
-	}
 	return out, nil
+}
+
+// passOver goes on to the newest messages, as many as keep, when the topic is
+// twice as far ahead, and sets skipped to how many it leaves out. more says
+// whether there are any that were not read.
+func (t *topicReader) passOver(ctx context.Context, keep uint64, skipped *uint64) (more bool, err error) {
+	last, err := t.s.deps.Topics.LastSeq(ctx, t.topic)
+	if err != nil {
+		return false, err
+	}
+	if last >= t.next+2*keep {
+		*skipped = last + 1 - keep - t.next
+		t.next += *skipped
+	}
+	return last >= t.next, nil
 }
 
 func holds(m *status.Message, find []byte) bool {

@@ -337,8 +337,11 @@ func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 	}
 	var topics []status.Topic
 	var withRecords []int
-	list := b.js.ListStreams(ctx)
-	for info := range list.Info() {
+	list, err := b.streams(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	for _, info := range list {
 		if !b.ours(&info.Config) {
 			continue
 		}
@@ -346,9 +349,6 @@ func (b *Broker) Topics(ctx context.Context) ([]status.Topic, error) {
 			withRecords = append(withRecords, len(topics))
 		}
 		topics = append(topics, b.topicStatus(info))
-	}
-	if err := list.Err(); err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
 	}
 	for _, i := range withRecords {
 		if err := b.leaveOutRecords(ctx, &topics[i]); err != nil {
@@ -373,6 +373,16 @@ func (b *Broker) Topic(ctx context.Context, name string) (status.Topic, error) {
 		err = b.leaveOutRecords(ctx, &t)
 	}
 	return t, err
+}
+
+// LastSeq returns the highest sequence that a topic has given; ErrNotFound when
+// there is none of that name. It is cheaper than Topic, which may have to count.
+func (b *Broker) LastSeq(ctx context.Context, name string) (uint64, error) {
+	info, err := b.info(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
 }
 
 // holdsRecords says whether records of exactly-once pipelines may be among the

@@ -282,6 +282,14 @@ func (l *lines) with(s string) (found []string) {
 func (w *world) Lost(string, string) uint64 { return 0 }
 
 // Behind counts all that is not acknowledged as given.
+func (w *world) BehindAll(ctx context.Context, readers []broker.Reader) []broker.Backlog {
+	out := make([]broker.Backlog, len(readers))
+	for i, r := range readers {
+		out[i].Waiting, out[i].Unacked, _ = w.Behind(ctx, r.Pipeline, r.Topic)
+	}
+	return out
+}
+
 func (w *world) Behind(_ context.Context, name, topic string) (waiting, unacked uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -31,6 +31,7 @@ type dataPath interface {
 	ResetSource(ctx context.Context, pipeline, topic, to string) (uint64, error)
 	PreviewReset(ctx context.Context, pipeline, topic string, filter []string, to string) (status.Reset, error)
 	Behind(ctx context.Context, pipeline, topic string) (waiting, unacked uint64, err error)
+	BehindAll(ctx context.Context, readers []broker.Reader) []broker.Backlog
 	Lost(pipeline, topic string) uint64
 	Protect(pipelines ...string) error
 }
@@ -142,6 +143,10 @@ func (p brokerPath) PreviewReset(ctx context.Context, name, topic string, filter
 
 func (p brokerPath) Behind(ctx context.Context, name, topic string) (waiting, unacked uint64, err error) {
 	return p.b.Behind(ctx, name, topic)
+}
+
+func (p brokerPath) BehindAll(ctx context.Context, readers []broker.Reader) []broker.Backlog {
+	return p.b.BehindAll(ctx, readers)
 }
 
 func (p brokerPath) Lost(name, topic string) uint64 { return p.b.Lost(name, topic) }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/pipeline"
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/status"
@@ -54,8 +55,14 @@ func (e *Engine) Status(ctx context.Context) status.Status {
 	s.Plugins = e.Plugins(ctx)
 	now := time.Now()
 	e.trend.rate(s.Topics, now)
-	for _, sup := range e.supervisors() {
-		ps := e.describe(sup, e.behind(ctx, sup), now)
+	supervisors := e.supervisors()
+	readers := make([]broker.Reader, len(supervisors))
+	for i, sup := range supervisors {
+		readers[i] = broker.Reader{Pipeline: sup.name, Topic: sup.spec.From}
+	}
+	backlogs := e.data.BehindAll(ctx, readers)
+	for i, sup := range supervisors {
+		ps := e.describe(sup, sup.behind(backlogs[i]), now)
 		ps.Lost = e.data.Lost(sup.name, sup.spec.From)
 		s.Pipelines = append(s.Pipelines, ps)
 		switch ps.State {
@@ -78,19 +85,16 @@ func problem(p *status.Pipeline) string {
 // Plan is what runs now; nil before Open.
 func (e *Engine) Plan() *plan.Plan { return e.plan() }
 
-// behind asks the server how far a pipeline is behind its topic. What a pipeline
-// saw at its last fetch says nothing of what has come since, when it is paused,
-// at a limit or not running. Of a running one only what it was not given yet
-// counts here: it acknowledges what it has finished a little later.
-func (e *Engine) behind(ctx context.Context, s *supervisor) uint64 {
-	waiting, unacked, err := e.data.Behind(ctx, s.name, s.spec.From)
-	switch {
-	case err != nil:
-		return 0 // the topics, asked at the same place, say that the server does not answer
-	case s.isState(status.StateRunning):
-		return waiting
+// behind is how far a pipeline is behind its topic, by what the server says. What
+// the pipeline saw at its last fetch says nothing of what has come since, when it
+// is paused, at a limit or not running. Of a running one only what it was not given
+// yet counts here: it acknowledges what it has finished a little later. Without an
+// answer it is 0; the topics, asked at the same place, say that there was none.
+func (s *supervisor) behind(b broker.Backlog) uint64 {
+	if s.isState(status.StateRunning) {
+		return b.Waiting
 	}
-	return waiting + unacked
+	return b.Waiting + b.Unacked
 }
 
 // Pipeline describes one pipeline; ErrNotFound when there is none of that name.
@@ -101,7 +105,9 @@ func (e *Engine) Pipeline(name string) (status.Pipeline, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), topicsTimeout)
 	defer cancel()
-	p := e.describe(s, e.behind(ctx, s), time.Now())
+	var b broker.Backlog
+	b.Waiting, b.Unacked, _ = e.data.Behind(ctx, s.name, s.spec.From) // zero without an answer
+	p := e.describe(s, s.behind(b), time.Now())
 	p.Lost = e.data.Lost(s.name, s.spec.From)
 	return p, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wasmill/wasmill/plugins/cases"
-	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/status"
 )
 
@@ -23,16 +21,8 @@ func (a *app) dlqCmd() *cobra.Command {
 		a.dlqListCmd(), a.dlqShowCmd(), a.dlqRedriveCmd(), a.dlqPurgeCmd())
 }
 
-// filterFlags adds the flags that choose dead letters.
-func filterFlags(c *cobra.Command, sel *admin.Selection) {
-	c.Flags().StringVar(&sel.Pipeline, "pipeline", "", "only those of this `pipeline`")
-	c.Flags().StringVar(&sel.Stage, "stage", "", "only those of this `stage`")
-	c.Flags().StringVar(&sel.Plugin, "plugin", "", "only those of this `plugin`")
-	c.Flags().StringVar(&sel.Fault, "fault", "", "only those with this `fault`, such as trap or deadline")
-}
-
 func (a *app) dlqListCmd() *cobra.Command {
-	var sel admin.Selection
+	var fl letterFlags
 	var limit int
 	var before uint64
 	c := &cobra.Command{
@@ -42,9 +32,12 @@ func (a *app) dlqListCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := cl.DeadLetters(c.Context(), status.DeadLetterFilter{
-				Pipeline: sel.Pipeline, Stage: sel.Stage, Plugin: sel.Plugin, Fault: sel.Fault, Before: before, Limit: limit,
-			})
+			if err := fl.resolve("dlq list"); err != nil {
+				return err
+			}
+			f := fl.sel.Filter()
+			f.Before, f.Limit = before, limit
+			list, err := cl.DeadLetters(c.Context(), f)
 			if err != nil {
 				return fmt.Errorf("dlq list: %w", err)
 			}
@@ -65,7 +58,7 @@ func (a *app) dlqListCmd() *cobra.Command {
 			return a.table([]string{"ID", "AGE", "PIPELINE/STAGE", "FAULT", "SOURCE", "CAUSE"}, rows)
 		},
 	}
-	filterFlags(c, &sel)
+	fl.add(c)
 	c.Flags().IntVarP(&limit, "limit", "n", 50, "at most so many")
 	c.Flags().Uint64Var(&before, "before", 0, "only `ids` below this one, to page on")
 	return c
@@ -183,73 +176,4 @@ func payloadText(text string, binary []byte) string {
 		}
 		return r
 	}, text)
-}
-
-func (a *app) dlqRedriveCmd() *cobra.Command {
-	var sel admin.Selection
-	c := &cobra.Command{
-		Use:   "redrive [ID…]",
-		Short: "Publish the originals to their source topics again and remove the records",
-		RunE: func(c *cobra.Command, args []string) error {
-			return a.dlqChange(c, "redrive", "redriven", args, &sel, nil, (*admin.Client).Redrive)
-		},
-	}
-	filterFlags(c, &sel)
-	c.Flags().BoolVar(&sel.All, "all", false, "all dead letters")
-	return c
-}
-
-func (a *app) dlqPurgeCmd() *cobra.Command {
-	var sel admin.Selection
-	var yes bool
-	c := &cobra.Command{
-		Use:   "purge [ID…]",
-		Short: "Remove dead letters for good",
-		RunE: func(c *cobra.Command, args []string) error {
-			return a.dlqChange(c, "purge", "purged", args, &sel, &yes, (*admin.Client).Purge)
-		},
-	}
-	filterFlags(c, &sel)
-	c.Flags().BoolVar(&sel.All, "all", false, "all dead letters")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return c
-}
-
-type changeDeadLetters func(*admin.Client, context.Context, admin.Selection) (int, error)
-
-// dlqChange redrives or purges what ids or flags choose; yes is nil when there
-// is nothing to confirm.
-func (a *app) dlqChange(c *cobra.Command, verb, done string, args []string, sel *admin.Selection, yes *bool, call changeDeadLetters) error {
-	for _, arg := range args {
-		id, err := strconv.ParseUint(arg, 10, 64)
-		if err != nil {
-			return invalid("dlq %s: %q is not an id: take numbers from \"wasmill dlq list\"", verb, arg)
-		}
-		sel.IDs = append(sel.IDs, id)
-	}
-	filtered := sel.Pipeline != "" || sel.Stage != "" || sel.Plugin != "" || sel.Fault != ""
-	switch {
-	case len(sel.IDs) == 0 && !filtered && !sel.All:
-		return invalid("dlq %s: say which: ids, --pipeline, --stage, --plugin, --fault, or --all", verb)
-	case len(sel.IDs) > 0 && (filtered || sel.All), filtered && sel.All:
-		return invalid("dlq %s: say either ids, or a filter, or --all", verb)
-	}
-	cl, err := a.client()
-	if err != nil {
-		return err
-	}
-	if yes != nil {
-		if err := a.confirm(*yes, "dlq "+verb); err != nil {
-			return err
-		}
-	}
-	n, err := call(cl, c.Context(), *sel)
-	if err != nil {
-		return fmt.Errorf("dlq %s: %w", verb, err)
-	}
-	if a.json() {
-		return a.printJSON(admin.Count{Count: n})
-	}
-	a.note("%s %s", plural(n, "dead letter"), done)
-	return nil
 }

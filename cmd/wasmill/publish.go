@@ -62,7 +62,7 @@ func (a *app) topicsPublishCmd() *cobra.Command {
 }
 
 func (a *app) publish(ctx context.Context, topic string, payloads []string, fl publishFlags) error {
-	rate, err := parseRate(fl.rate)
+	rate, err := parseRate("topics publish", fl.rate)
 	if err != nil {
 		return err
 	}
@@ -138,13 +138,13 @@ func (a *app) publishInput(payloads []string, file string) (in io.Reader, total 
 	return f, total, func() { f.Close() }, nil
 }
 
-func parseRate(s string) (float64, error) {
+func parseRate(verb, s string) (float64, error) {
 	if s == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseFloat(strings.TrimSuffix(s, "/s"), 64)
 	if err != nil || !(n > 0) || n > 1e9 {
-		return 0, invalid("topics publish: --rate %q is not a number per second, such as 1000/s", s)
+		return 0, invalid("%s: --rate %q is not a number per second, such as 1000/s", verb, s)
 	}
 	return n, nil
 }

@@ -104,6 +104,10 @@ type DeadLetters interface {
 	// the records; Purge removes them. Both take those with the ids, or, when
 	// there are none, those that the filter chooses, and return how many.
 	Redrive(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error)
+	// RedriveSome does so for at most f.Limit, at most rate a second; Tally says
+	// what it would do.
+	RedriveSome(ctx context.Context, ids []uint64, f status.DeadLetterFilter, rate float64) (status.Redriven, error)
+	Tally(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (status.Redriven, error)
 	Purge(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error)
 	// RedriveEdited redrives one whose original is changed first, and returns the
 	// sequence at which that is stored.

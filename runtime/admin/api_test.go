@@ -291,10 +291,10 @@ func TestOperations(t *testing.T) {
 	}
 	_, err = c.DeadLetter(ctx, 4)
 	check(err)
-	n, err := c.Redrive(ctx, admin.Selection{IDs: []uint64{4, 5}})
+	n, err := c.Redrive(ctx, admin.Selection{IDs: []uint64{4, 5}}, nil)
 	check(err)
-	if n != 3 {
-		t.Errorf("%d redriven", n)
+	if n.Count != 3 {
+		t.Errorf("%+v", n)
 	}
 	_, err = c.Purge(ctx, admin.Selection{Pipeline: "alerts"})
 	check(err)

@@ -65,7 +65,7 @@ func TestAudit(t *testing.T) {
 			"pipelines.reset":  func() error { _, err := cl.Reset(ctx, "alerts", "all", nil); return err },
 			"pipelines.drain":  func() error { _, err := cl.DrainPipeline(ctx, "alerts", time.Second); return err },
 			"plugins.rollback": func() error { _, err := cl.Rollback(ctx, "strong"); return err },
-			"dlq.redrive":      func() error { _, err := cl.Redrive(ctx, admin.Selection{All: true}); return err },
+			"dlq.redrive":      func() error { _, err := cl.Redrive(ctx, admin.Selection{All: true}, nil); return err },
 			"dlq.purge":        func() error { _, err := cl.Purge(ctx, admin.Selection{All: true}); return err },
 			"session.begin": func() error {
 				code, body := request(t, s, http.MethodPost, "/api/v1/session", "{}", func(r *http.Request) {

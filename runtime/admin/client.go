@@ -297,32 +297,9 @@ func (c *Client) Rollback(ctx context.Context, name string) (status.Generation, 
 	return call[status.Generation](ctx, c, http.MethodPost, "/api/v1/plugins/"+url.PathEscape(name)+"/rollback", nil, struct{}{})
 }
 
-// DeadLetters lists dead letters, newest first.
-func (c *Client) DeadLetters(ctx context.Context, f status.DeadLetterFilter) ([]status.DeadLetter, error) {
-	q := url.Values{}
-	for k, v := range map[string]string{"pipeline": f.Pipeline, "stage": f.Stage, "plugin": f.Plugin, "fault": f.Fault} {
-		if v != "" {
-			q.Set(k, v)
-		}
-	}
-	if f.Before > 0 {
-		q.Set("before", strconv.FormatUint(f.Before, 10))
-	}
-	if f.Limit > 0 {
-		q.Set("limit", strconv.Itoa(f.Limit))
-	}
-	return call[[]status.DeadLetter](ctx, c, http.MethodGet, "/api/v1/dead-letters", q, nil)
-}
-
 // DeadLetter shows one.
 func (c *Client) DeadLetter(ctx context.Context, id uint64) (status.DeadLetter, error) {
 	return call[status.DeadLetter](ctx, c, http.MethodGet, "/api/v1/dead-letters/"+strconv.FormatUint(id, 10), nil, nil)
-}
-
-// Redrive sends dead letters through their pipelines again.
-func (c *Client) Redrive(ctx context.Context, sel Selection) (int, error) {
-	n, err := call[Count](ctx, c, http.MethodPost, "/api/v1/dead-letters/redrive", nil, sel)
-	return n.Count, err
 }
 
 // Purge removes dead letters for good.

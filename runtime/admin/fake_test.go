@@ -187,6 +187,15 @@ func (f *fake) Redrive(_ context.Context, ids []uint64, filter status.DeadLetter
 	return 3, nil
 }
 
+func (f *fake) RedriveSome(_ context.Context, ids []uint64, filter status.DeadLetterFilter, rate float64) (status.Redriven, error) {
+	f.called("redrive %v %s", ids, filter.Pipeline)
+	return status.Redriven{Count: 3}, nil
+}
+
+func (f *fake) Tally(context.Context, []uint64, status.DeadLetterFilter) (status.Redriven, error) {
+	return status.Redriven{Count: 3, DryRun: true}, nil
+}
+
 func (f *fake) Purge(_ context.Context, ids []uint64, filter status.DeadLetterFilter) (int, error) {
 	f.called("purge %v %s", ids, filter.Pipeline)
 	return 2, nil

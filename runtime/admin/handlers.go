@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/wasmill/wasmill/runtime/plan"
 	"github.com/wasmill/wasmill/runtime/status"
@@ -191,59 +191,26 @@ type Count struct {
 	Count int `json:"count"`
 }
 
-// Selection says which dead letters a request is for. All must be said: an
-// empty selection never means everything.
-type Selection struct {
-	IDs      []uint64 `json:"ids,omitempty"`
-	Pipeline string   `json:"pipeline,omitempty"`
-	Stage    string   `json:"stage,omitempty"`
-	Plugin   string   `json:"plugin,omitempty"`
-	Fault    string   `json:"fault,omitempty"`
-	All      bool     `json:"all,omitempty"`
-}
-
-func (sel *Selection) filter() status.DeadLetterFilter {
-	return status.DeadLetterFilter{Pipeline: sel.Pipeline, Stage: sel.Stage, Plugin: sel.Plugin, Fault: sel.Fault}
-}
-
-// tell puts the selection into the record of the action.
-func (sel *Selection) tell(a *action) {
-	ids := make([]string, 0, min(len(sel.IDs), 100))
-	for _, id := range sel.IDs[:cap(ids)] {
-		ids = append(ids, strconv.FormatUint(id, 10))
-	}
-	a.detail("ids", strings.Join(ids, " "))
-	a.detail("pipeline", sel.Pipeline)
-	a.detail("stage", sel.Stage)
-	a.detail("plugin", sel.Plugin)
-	a.detail("fault", sel.Fault)
-	if sel.All {
-		a.detail("all", "true")
-	}
-}
-
-func selected(r *http.Request) (Selection, error) {
-	var sel Selection
-	if err := decode(r, &sel); err != nil {
-		return sel, err
-	}
-	some := sel.filter() != (status.DeadLetterFilter{})
-	switch {
-	case len(sel.IDs) == 0 && !some && !sel.All:
-		return sel, failure(http.StatusBadRequest, "say which dead letters: ids, pipeline, stage, plugin, fault, or all")
-	case len(sel.IDs) > 0 && (some || sel.All), some && sel.All:
-		return sel, failure(http.StatusBadRequest, "say either ids, or a filter, or all")
-	}
-	return sel, nil
-}
-
 // maxList is how many dead letters one list request returns at most.
 const maxList = 1000
 
 func (s *Server) deadLetters(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	f := status.DeadLetterFilter{
-		Pipeline: q.Get("pipeline"), Stage: q.Get("stage"), Plugin: q.Get("plugin"), Fault: q.Get("fault"), Limit: 100,
+		Pipeline: q.Get("pipeline"), Stage: q.Get("stage"), Plugin: q.Get("plugin"), Fault: q.Get("fault"),
+		Subject: q.Get("subject"), Reason: q.Get("reason"), Limit: 100,
+	}
+	for key, at := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
+		if v := q.Get(key); v != "" {
+			t, err := time.Parse(time.RFC3339, v)
+			if err != nil {
+				return nil, failure(http.StatusBadRequest, "%s %q is not an RFC 3339 time", key, v)
+			}
+			*at = t
+		}
+	}
+	if err := checkPattern(f.Subject); err != nil {
+		return nil, err
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
@@ -277,17 +244,6 @@ func letterID(r *http.Request) (uint64, error) {
 		return 0, failure(http.StatusBadRequest, "%q is not the id of a dead letter: a number is expected", r.PathValue("id"))
 	}
 	return id, nil
-}
-
-func (s *Server) redrive(r *http.Request) (any, error) {
-	sel, err := selected(r)
-	if err != nil {
-		return nil, err
-	}
-	sel.tell(actionOf(r.Context()))
-	n, err := s.deps.DeadLetters.Redrive(r.Context(), sel.IDs, sel.filter())
-	actionOf(r.Context()).detail("count", strconv.Itoa(n))
-	return Count{n}, err
 }
 
 // Redriven says where a redriven event is stored.
@@ -325,7 +281,7 @@ func (s *Server) purge(r *http.Request) (any, error) {
 		return nil, err
 	}
 	sel.tell(actionOf(r.Context()))
-	n, err := s.deps.DeadLetters.Purge(r.Context(), sel.IDs, sel.filter())
+	n, err := s.deps.DeadLetters.Purge(r.Context(), sel.IDs, sel.Filter())
 	actionOf(r.Context()).detail("count", strconv.Itoa(n))
 	return Count{n}, err
 }

@@ -62,6 +62,7 @@ func (d DeadLetters) List(ctx context.Context, f status.DeadLetterFilter) ([]sta
 	if f.Before > 0 {
 		end = min(end, f.Before)
 	}
+	topic.FirstSeq = max(topic.FirstSeq, f.After+1)
 	// The broker only searches forward, so newest first means windows.
 	for window := uint64(firstWindow); end > topic.FirstSeq && len(list) < f.Limit; window *= 2 {
 		begin := topic.FirstSeq
@@ -93,40 +94,6 @@ func (d DeadLetters) Show(ctx context.Context, id uint64) (status.DeadLetter, er
 		return status.DeadLetter{}, fmt.Errorf("show dead letter %d: %w", id, err)
 	}
 	return deadLetter(&m), nil
-}
-
-// Redrive publishes the originals to their source topics again, under their
-// own subjects and headers and with Wasmill-Redrive: <id>, and removes each
-// record once its original is stored: a failure in between makes a duplicate
-// and never a loss. Every pipeline that reads the topic gets the event. It
-// takes the records with those ids, in that order, or, when there are none,
-// those that f chooses, oldest first, and returns how many it has redriven. A
-// record whose original no topic takes stays; the others go on, and the error
-// names it.
-func (d DeadLetters) Redrive(ctx context.Context, ids []uint64, f status.DeadLetterFilter) (int, error) {
-	const most = 10 // named in one error
-	var refused []error
-	n, err := d.forEach(ctx, ids, f, func(l status.DeadLetter) error {
-		out, err := original(&l)
-		if err == nil {
-			_, err = d.messages.Publish(ctx, l.SourceTopic, out)
-		}
-		if no := new(event.RefusedError); errors.As(err, &no) {
-			refused = append(refused, fmt.Errorf("dead letter %d: %w", l.ID, err))
-			return errLeft
-		}
-		if err != nil {
-			return err
-		}
-		return d.messages.DeleteMessage(ctx, plan.DeadLetters, l.ID)
-	})
-	if more := len(refused) - most; more > 0 {
-		refused = append(refused[:most], fmt.Errorf("and %d more that no topic takes", more))
-	}
-	if err = errors.Join(append(refused, err)...); err != nil {
-		return n, fmt.Errorf("redrive dead letters (%d done): %w", n, err)
-	}
-	return n, nil
 }
 
 // RedriveEdited publishes the original of one dead letter, changed as edit says,
@@ -223,7 +190,7 @@ func (d DeadLetters) forEach(ctx context.Context, ids []uint64, f status.DeadLet
 	if f.Before > 0 {
 		end = min(end, f.Before)
 	}
-	err = d.walk(ctx, f, topic.FirstSeq, end, func(l status.DeadLetter) error {
+	err = d.walk(ctx, f, max(topic.FirstSeq, f.After+1), end, func(l status.DeadLetter) error {
 		if err := do(l); errors.Is(err, errLeft) {
 			return nil
 		} else if err != nil {
@@ -254,7 +221,7 @@ func (d DeadLetters) walk(ctx context.Context, f status.DeadLetterFilter, begin,
 		}
 		seq = m.Seq + 1
 		l := deadLetter(&m)
-		if (f.Plugin != "" && l.Plugin != f.Plugin) || (f.Fault != "" && l.Fault != f.Fault) {
+		if !chosen(&f, &l) {
 			continue
 		}
 		if err := do(l); err != nil {
@@ -262,6 +229,18 @@ func (d DeadLetters) walk(ctx context.Context, f status.DeadLetterFilter, begin,
 		}
 	}
 	return nil
+}
+
+// chosen says whether the filter chooses a dead letter of its pipeline and stage.
+func chosen(f *status.DeadLetterFilter, l *status.DeadLetter) bool {
+	switch {
+	case f.Plugin != "" && l.Plugin != f.Plugin, f.Fault != "" && l.Fault != f.Fault,
+		f.Subject != "" && !event.Match(f.Subject, l.SourceSubject),
+		f.Reason != "" && !strings.Contains(strings.ToLower(l.Cause), strings.ToLower(f.Reason)),
+		l.Time.Before(f.Since), !f.Until.IsZero() && !l.Time.Before(f.Until):
+		return false
+	}
+	return true
 }
 
 func orAny(token string) string {

@@ -21,3 +21,27 @@ type Reset struct {
 	Meaning string `json:"meaning,omitempty"`
 	DryRun  bool   `json:"dry_run,omitempty"`
 }
+
+// Redriven is what a redrive has done, or would do.
+type Redriven struct {
+	Count   int      `json:"count"`             // dead letters that are events again
+	Refused int      `json:"refused,omitempty"` // that no topic takes; they stay
+	Errors  []string `json:"errors,omitempty"`  // of the first of those, one each
+	// Where the next request goes on, when More says that a limit has ended this one:
+	// with ids after Last, and before Before, which leaves out those that came since.
+	More   bool   `json:"more,omitempty"`
+	Last   uint64 `json:"last_id,omitempty"`
+	Before uint64 `json:"before,omitempty"`
+	// Of a dry run: how many of each kind there are, the most first.
+	DryRun bool              `json:"dry_run,omitempty"`
+	Kinds  []DeadLetterCount `json:"kinds,omitempty"`
+}
+
+// DeadLetterCount is how many dead letters are of one kind.
+type DeadLetterCount struct {
+	Pipeline string `json:"pipeline"`
+	Stage    string `json:"stage"`
+	Fault    string `json:"fault"`
+	Topic    string `json:"source_topic"`
+	Count    int    `json:"count"`
+}

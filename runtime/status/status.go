@@ -250,8 +250,13 @@ type DeadLetterFilter struct {
 	Stage    string
 	Plugin   string
 	Fault    string
-	Before   uint64 // only ids below this one; newest first, so the last id of a page gives the next
-	Limit    int    // at the most; 0 = 100 for listing, no limit for redriving and purging
+	Subject  string    // pattern that the original's subject matches
+	Reason   string    // part of the cause, in whatever case
+	Since    time.Time // only those of then or later
+	Until    time.Time // only those before then
+	After    uint64    // only ids above this one
+	Before   uint64    // only ids below this one; newest first, so the last id of a page gives the next
+	Limit    int       // at the most; 0 = 100 for listing, no limit for redriving and purging
 }
 
 // Edit is what a dead letter is changed to before it goes through its pipeline

@@ -23,10 +23,10 @@ type app struct {
 	interrupt      func()                            // does what the first signal does
 
 	flags struct {
-		admin, token string
-		config       string
-		output       string // "text" or "json"
-		color        string // "auto", "always" or "never"
+		admin, token, ca string
+		config           string
+		output           string // "text" or "json"
+		color            string // "auto", "always" or "never"
 	}
 }
 

@@ -2,6 +2,9 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -42,12 +45,12 @@ func (a *app) findClient() (*admin.Client, error) {
 	url := cmp.Or(a.flags.admin, a.getenv("WASMILL_ADMIN"))
 	token := cmp.Or(a.flags.token, a.getenv("WASMILL_ADMIN_TOKEN"))
 	if url != "" && token != "" {
-		return admin.NewClient(url, token), nil
+		return a.trusting(admin.NewClient(url, token), nil, "")
 	}
 	at, file, err := a.adminAtHand()
 	if err != nil {
 		if url != "" && a.flags.config == "" {
-			return admin.NewClient(url, token), nil // the file is not needed to find it
+			return a.trusting(admin.NewClient(url, token), nil, "") // the file is not needed to find it
 		}
 		return nil, err
 	}
@@ -61,19 +64,96 @@ func (a *app) findClient() (*admin.Client, error) {
 			return nil, invalid("admin token: %w: or give it with --token or WASMILL_ADMIN_TOKEN", err)
 		}
 	}
-	return admin.NewClient(url, token), nil
+	return a.trusting(admin.NewClient(url, token), at, file)
 }
 
-// adminAddress is where client would find the instance, without the token.
-func (a *app) adminAddress() (string, error) {
+// openClient is client without a token, which some routes do not need.
+func (a *app) openClient() (*admin.Client, error) {
 	if url := cmp.Or(a.flags.admin, a.getenv("WASMILL_ADMIN")); url != "" {
-		return url, nil
+		at, file, err := a.adminAtHand()
+		if err != nil {
+			at = nil // the file is not needed to find it
+		}
+		return a.trusting(admin.NewClient(url, ""), at, file)
 	}
 	at, file, err := a.adminAtHand()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return adminURL(at, file)
+	url, err := adminURL(at, file)
+	if err != nil {
+		return nil, err
+	}
+	return a.trusting(admin.NewClient(url, ""), at, file)
+}
+
+// trusting makes a client trust the authorities of --ca; without them those of
+// the system and, when the TOML file at hand names it, the endpoint's own
+// certificate, whatever names that has.
+func (a *app) trusting(cl *admin.Client, at *config.Admin, file string) (*admin.Client, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca := cmp.Or(a.flags.ca, a.getenv("WASMILL_ADMIN_CA")); ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fileError("read the authorities", ca, err)
+		}
+		if cfg.RootCAs = x509.NewCertPool(); !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, invalid("read the authorities %s: there is no certificate in it: a PEM file is expected", ca)
+		}
+	} else if at != nil && at.TLSCert != "" {
+		own, err := leafOf(filepath.Join(filepath.Dir(file), at.TLSCert), at.TLSCert)
+		if err != nil {
+			return nil, err
+		}
+		if cfg.RootCAs, err = x509.SystemCertPool(); err != nil {
+			cfg.RootCAs = x509.NewCertPool()
+		}
+		cfg.RootCAs.AddCert(own)
+		cfg.InsecureSkipVerify = true //nolint:gosec // VerifyConnection does it: the certificate at hand may have any name
+		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, own, cfg.RootCAs) }
+	}
+	cl.Trust(cfg)
+	return cl, nil
+}
+
+// verify is what TLS does by itself, but for the endpoint's own certificate any
+// name will do: it is known.
+func verify(s tls.ConnectionState, own *x509.Certificate, roots *x509.CertPool) error {
+	shown := s.PeerCertificates[0]
+	options := x509.VerifyOptions{Roots: roots, DNSName: s.ServerName, Intermediates: x509.NewCertPool()}
+	if shown.Equal(own) {
+		options.DNSName = ""
+	}
+	for _, c := range s.PeerCertificates[1:] {
+		options.Intermediates.AddCert(c)
+	}
+	_, err := shown.Verify(options)
+	return err
+}
+
+// leafOf reads the first certificate of a PEM file.
+func leafOf(path, written string) (*x509.Certificate, error) {
+	if filepath.IsAbs(written) {
+		path = written
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fileError("read the certificate of [admin]", path, err)
+	}
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil, invalid("read the certificate of [admin] %s: there is none in it: a PEM file is expected", path)
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, invalid("read the certificate of [admin] %s: %w", path, err)
+		}
+		return c, nil
+	}
 }
 
 // adminAtHand reads the table [admin] of the TOML file at hand, and nothing
@@ -142,5 +222,9 @@ func adminURL(at *config.Admin, file string) (string, error) {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port), nil
+	scheme := "http://"
+	if at.TLSCert != "" {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port), nil
 }

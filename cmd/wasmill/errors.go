@@ -59,6 +59,8 @@ func exitCode(err error) int {
 		listen      *admin.ListenError
 		unreachable *admin.UnreachableError
 		notWasmill  *admin.NotWasmillError
+		noTLS       *admin.TLSError
+		certificate *admin.CertificateError
 		toolchain   *build.ToolchainError
 		findings    config.Findings
 		load        *host.LoadError
@@ -69,7 +71,7 @@ func exitCode(err error) int {
 	)
 	switch {
 	case errors.As(err, &brokerEnv), errors.As(err, &listen), errors.As(err, &unreachable),
-		errors.As(err, &notWasmill), errors.As(err, &toolchain):
+		errors.As(err, &notWasmill), errors.As(err, &noTLS), errors.As(err, &certificate), errors.As(err, &toolchain):
 		return exitEnv
 	case errors.As(err, &findings), errors.As(err, &load), errors.As(err, &topic),
 		errors.As(err, &compile), errors.As(err, &module):

@@ -63,10 +63,13 @@ var house = map[string][]string{
 	"runtime/ledger":   {"github.com/minio/highwayhash", "golang.org/x/sync"}, // knows the files, not the server
 	"runtime/backup":   {"runtime/ledger", "github.com/klauspost/compress"},
 	"runtime/broker": {
-		"runtime/event", "runtime/status", "runtime/ledger", "sdk/abi", "golang.org/x/sys",
+		"runtime/event", "runtime/status", "runtime/ledger", "runtime/certificate", "sdk/abi", "golang.org/x/sys",
 		"github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go",
 		"github.com/synadia-io/orbit.go/jetstreamext", "github.com/gofrs/flock",
 	},
+
+	"runtime/certificate":          {},
+	"runtime/certificate/certtest": {}, // for tests
 
 	// What it reports.
 	"runtime/metrics": {
@@ -77,7 +80,7 @@ var house = map[string][]string{
 	"runtime/trace":           {"runtime/event", "sdk/abi", "go.opentelemetry.io/otel"},
 	"runtime/trace/tracetest": {"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf"},
 	"runtime/audit":           {"runtime/event", "runtime/plan", "runtime/status"},
-	"runtime/admin":           {"runtime/event", "runtime/live", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
+	"runtime/admin":           {"runtime/certificate", "runtime/event", "runtime/live", "runtime/plan", "runtime/status", "sdk/abi", "sdk/jsonptr"},
 	"runtime/bench": {
 		"runtime/engine", "runtime/broker", "runtime/pipeline", "runtime/plan", "runtime/event", "runtime/status",
 		"runtime/freeport", "host", "sdk/abi", "sdk/jsonptr", "plugins/builtin",

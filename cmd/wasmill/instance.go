@@ -215,8 +215,13 @@ func brokerConfig(p *plan.Plan) (broker.Config, error) {
 	if err != nil {
 		return broker.Config{}, invalid("%s: [server] token: %w", p.File, err)
 	}
+	users, err := usersOf(p)
+	if err != nil {
+		return broker.Config{}, err
+	}
 	return broker.Config{
 		StoreDir: s.StoreDir, Ledger: ledgerBeside(s.StoreDir), Listen: s.Listen, Durability: s.Durability, MaxStore: s.MaxStore,
+		Users: users, TLSCert: s.TLSCert, TLSKey: s.TLSKey,
 		URL: s.URL, User: s.User, Password: password, Token: token, Credentials: s.Credentials,
 		TLS: broker.TLSConfig{CA: s.TLS.CA, Cert: s.TLS.Cert, Key: s.TLS.Key},
 	}, nil

@@ -44,6 +44,7 @@ func (a *app) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.admin, "admin", "", "`URL` of the running instance (WASMILL_ADMIN; else [admin] of the TOML file)")
 	f.StringVar(&a.flags.token, "token", "", "bearer `token` of the admin endpoint (WASMILL_ADMIN_TOKEN)")
+	f.StringVar(&a.flags.ca, "ca", "", "PEM `file` of the authorities to trust for https (WASMILL_ADMIN_CA)")
 	f.StringVarP(&a.flags.config, "config", "c", "", "TOML `file` (default wasmill.toml)")
 	f.StringVarP(&a.flags.output, "output", "o", "text", "`format` of what is printed: text or json")
 	f.StringVar(&a.flags.color, "color", "auto", "`when` to use colour: auto, always or never (NO_COLOR)")

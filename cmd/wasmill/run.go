@@ -106,6 +106,9 @@ func (a *app) banner(in *instance, st status.Status, ready bool, took time.Durat
 	}
 	a.note("%s %s, %s", a.paint(a.stderr, cyan, "wasmill"), a.version, p.File)
 	a.note("  topics     %s (%s)", url, st.Server.Mode)
+	if len(p.Server.Users) > 0 {
+		a.note("  users      %s", usersLine(p.Server.Users))
+	}
 	a.note("  durability %s: %s", st.Server.Durability, st.Server.LossWindow)
 	if in.admin != nil {
 		a.note("  dashboard  %s", in.admin.URL())

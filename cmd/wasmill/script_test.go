@@ -19,6 +19,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/wasmill/wasmill/runtime/certificate/certtest"
+
 	"github.com/wasmill/wasmill/runtime/freeport"
 	"github.com/wasmill/wasmill/runtime/status"
 )
@@ -50,15 +52,16 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  cmdExits,
-			"expand": cmdExpand,
-			"ready":  cmdReady,
-			"busy":   cmdBusy,
-			"get":    cmdGet,
-			"until":  cmdUntil,
-			"signal": cmdSignal,
-			"module": cmdModule,
-			"plan":   cmdPlan,
+			"exits":       cmdExits,
+			"expand":      cmdExpand,
+			"ready":       cmdReady,
+			"busy":        cmdBusy,
+			"get":         cmdGet,
+			"until":       cmdUntil,
+			"signal":      cmdSignal,
+			"module":      cmdModule,
+			"certificate": cmdCertificate,
+			"plan":        cmdPlan,
 		},
 	})
 }
@@ -158,6 +161,14 @@ func cmdBusy(ts *testscript.TestScript, neg bool, args []string) {
 	ln, err := net.Listen("tcp", args[0])
 	ts.Check(err)
 	ts.Defer(func() { _ = ln.Close() })
+}
+
+// cmdCertificate writes a certificate and its key: certificate FILE KEY HOST…
+func cmdCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: certificate FILE KEY HOST…")
+	}
+	ts.Check(certtest.Write(ts.MkAbs(args[0]), ts.MkAbs(args[1]), time.Now().Add(24*time.Hour), args[2:]...))
 }
 
 // cmdGet fetches a URL and writes the body to a file: get URL FILE.

@@ -32,11 +32,10 @@ func (a *app) healthcheckCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
 			defer cancel()
-			url, err := a.adminAddress()
+			cl, err := a.openClient()
 			if err != nil {
 				return err
 			}
-			cl := admin.NewClient(url, "")
 			defer cl.Close()
 			word, ask := "healthy", cl.Healthy
 			if ready {
@@ -45,7 +44,7 @@ func (a *app) healthcheckCmd() *cobra.Command {
 			}
 			err = ask(ctx)
 			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("healthcheck: %s does not answer within %s", url, timeout)
+				err = fmt.Errorf("healthcheck: %s does not answer within %s", cl.URL(), timeout)
 			}
 			if err != nil {
 				return &exitError{exitFailure, err}

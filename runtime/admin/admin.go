@@ -11,6 +11,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wasmill/wasmill/runtime/certificate"
 	"github.com/wasmill/wasmill/runtime/event"
 	"github.com/wasmill/wasmill/runtime/live"
 	"github.com/wasmill/wasmill/runtime/plan"
@@ -37,6 +39,9 @@ type Config struct {
 	// more, of the role admin. Off loopback there must be one.
 	Token  string
 	Tokens []Token
+	// TLSCert and TLSKey are PEM files; with them the endpoint speaks HTTPS. They
+	// are read again when they change.
+	TLSCert, TLSKey string
 	// Hosts are further names that the endpoint may be called by. An endpoint on
 	// all addresses takes every name when there are none.
 	Hosts []string
@@ -160,6 +165,15 @@ func (e *ListenError) Unwrap() error { return e.Err }
 // EnvError marks the error as one of the environment.
 func (e *ListenError) EnvError() bool { return true }
 
+// CertificateError says that the endpoint's certificate cannot be used: an error
+// of the environment.
+type CertificateError struct{ Err error }
+
+func (e *CertificateError) Error() string { return "[admin] tls_cert: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *CertificateError) Unwrap() error { return e.Err }
+
 // Server is the endpoint. New does no I/O, Open listens, Close waits.
 type Server struct {
 	cfg    Config
@@ -176,6 +190,7 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		ln     net.Listener
+		scheme string
 		srv    *http.Server
 		cancel context.CancelFunc // ends the streams
 		done   chan struct{}      // closed when Serve has returned
@@ -242,6 +257,17 @@ func (s *Server) Open(ctx context.Context) error {
 	if err != nil {
 		return &ListenError{Addr: s.cfg.Listen, Err: err}
 	}
+	pair, err := certificate.Open(s.cfg.TLSCert, s.cfg.TLSKey, s.log)
+	if err != nil {
+		_ = ln.Close()
+		return &CertificateError{err}
+	}
+	if s.mu.scheme = "http://"; pair != nil {
+		s.mu.scheme = "https://"
+		ln = tls.NewListener(ln, &tls.Config{
+			MinVersion: tls.VersionTLS12, GetCertificate: pair.Get, NextProtos: []string{"http/1.1"},
+		})
+	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	srv := &http.Server{
 		Handler:           s.guard(s.serveMux()),
@@ -287,7 +313,7 @@ func (s *Server) URL() string {
 	if s.mu.ln == nil {
 		return ""
 	}
-	return "http://" + s.mu.ln.Addr().String()
+	return s.mu.scheme + s.mu.ln.Addr().String()
 }
 
 // Close stops listening, ends the streams, lets running requests finish for a

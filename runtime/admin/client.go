@@ -362,10 +362,16 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if wrong := tlsProblem(c.base, err); wrong != nil {
+			return wrong
+		}
 		return &UnreachableError{URL: c.base, Err: err}
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.Header.Get(VersionHeader) == "" {
+		if b, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)); res.StatusCode == http.StatusBadRequest && bytes.Contains(b, []byte(plainToTLS)) {
+			return &TLSError{URL: c.base, Detail: "it speaks TLS: write https:// in its address"}
+		}
 		return &NotWasmillError{URL: c.base, Detail: "it answered " + res.Status + " without the header " + VersionHeader}
 	}
 	if w := res.Header.Get(WarningHeader); w != "" && c.warn != nil {

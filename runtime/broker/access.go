@@ -2,7 +2,7 @@ package broker
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -14,11 +14,25 @@ import (
 // confirmation.
 const inboxPrefix = "_WASMILL"
 
+// User is who may connect to the embedded server. What no list allows is
+// forbidden. Password is the word itself or its bcrypt hash; with NKey, the
+// public key of a user, there is none.
+type User struct {
+	Name, Password, NKey string
+	Publish, Subscribe   []string // subjects
+	Consume              []string // topics that may be read, by consumers of the user's own
+}
+
+// Names of users that no configuration can have.
+const (
+	runtimeUser   = "_runtime"
+	anonymousUser = "_anonymous"
+)
+
 // access decides who a client of the embedded server is. The runtime's own
-// connections present a random token of this process and may do everything;
-// whoever presents nothing is an application; everybody else is refused. (A
-// token, since the server closes connections with a user name that is not in
-// its options when it reloads them.)
+// connections present a random password of this process and may do everything.
+// Without users whoever presents nothing is an application; with users only
+// these are let in. Everybody else is refused.
 //
 // The permissions guard against mistakes, not against malice, because the
 // server itself obeys none when it answers: an application can have it write to
@@ -27,37 +41,81 @@ const inboxPrefix = "_WASMILL"
 // consumer names it in the body, where no permission reaches. Applications that
 // are not trusted need a server with accounts (server.url), or none (listen = "").
 //
-// The server asks Check when a client connects and again for every client when
-// its options are reloaded, and takes over the permissions without closing the
-// connection: that is how the set of protected pipelines grows.
+// The server looks at its users when a client connects and again for every
+// client when its options are reloaded, and takes over the permissions without
+// closing the connection, but for users that are gone: that is how the set of
+// protected pipelines grows, and how users change.
 type access struct {
 	secret string
 	mu     struct {
 		sync.Mutex
 		pipelines []string // sorted
+		users     []User
 	}
 }
 
-var _ server.Authentication = (*access)(nil)
+func newAccess(users []User) *access {
+	a := &access{secret: rand.Text() + rand.Text()}
+	a.mu.users = users
+	return a
+}
 
-func newAccess() *access { return &access{secret: rand.Text() + rand.Text()} }
-
-// Check implements server.Authentication.
-func (a *access) Check(c server.ClientAuthentication) bool {
-	if c.Kind() != server.CLIENT {
-		return false
+// authorize puts everybody who is let in into the server's options.
+func (a *access) authorize(o *server.Options) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	anonymous := &server.User{Username: anonymousUser, Password: a.secret, Permissions: a.applicationLocked()}
+	if len(a.mu.users) > 0 {
+		// The server does not give up its user for those who present nothing, so
+		// it is one for a kind of client that there is not.
+		anonymous.AllowedConnectionTypes = map[string]struct{}{"MQTT": {}}
 	}
-	switch o := c.GetOpts(); {
-	case o.Username != "" || o.Password != "" || o.JWT != "" || o.Nkey != "":
-		return false
-	case o.Token == "":
-		c.RegisterUser(&server.User{Permissions: a.application()})
-		return true
-	case subtle.ConstantTimeCompare([]byte(o.Token), []byte(a.secret)) == 1:
-		c.RegisterUser(&server.User{})
-		return true
-	default:
-		return false
+	o.NoAuthUser = anonymousUser
+	o.Users = []*server.User{{Username: runtimeUser, Password: a.secret}, anonymous}
+	for i := range a.mu.users {
+		u := &a.mu.users[i]
+		if may := a.permissionsLocked(u); u.NKey != "" {
+			o.Nkeys = append(o.Nkeys, &server.NkeyUser{Nkey: u.NKey, Permissions: may})
+		} else {
+			o.Users = append(o.Users, &server.User{Username: u.Name, Password: u.Password, Permissions: may})
+		}
+	}
+}
+
+// set replaces the users, and reports whether they are others.
+func (a *access) set(users []User) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	same := reflect.DeepEqual(a.mu.users, users)
+	a.mu.users = users
+	return !same
+}
+
+// permissionsLocked are a user's: what its lists allow, without what no
+// application may do. A list without an entry must not be handed over as it is:
+// to the server that means everything.
+func (a *access) permissionsLocked(u *User) *server.Permissions {
+	may := a.applicationLocked()
+	may.Publish.Allow = slices.Clone(u.Publish)
+	for _, topic := range u.Consume {
+		may.Publish.Allow = append(may.Publish.Allow, consuming(topic)...)
+	}
+	may.Subscribe.Allow = append(slices.Clone(u.Subscribe), "_INBOX."+u.Name+".>")
+	if len(may.Publish.Allow) == 0 {
+		may.Publish.Deny = []string{">"}
+	}
+	return may
+}
+
+// consuming lists what a client asks the server for when it reads a topic.
+func consuming(topic string) []string {
+	return []string{
+		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO." + topic, "$JS.API.STREAM.MSG.GET." + topic,
+		"$JS.API.DIRECT.GET." + topic, "$JS.API.DIRECT.GET." + topic + ".>",
+		"$JS.API.CONSUMER.CREATE." + topic, "$JS.API.CONSUMER.CREATE." + topic + ".>", "$JS.API.CONSUMER.DURABLE.CREATE." + topic + ".>",
+		"$JS.API.CONSUMER.INFO." + topic + ".>", "$JS.API.CONSUMER.LIST." + topic, "$JS.API.CONSUMER.NAMES." + topic,
+		"$JS.API.CONSUMER.DELETE." + topic + ".>", "$JS.API.CONSUMER.MSG.NEXT." + topic + ".>",
+		"$JS.ACK." + topic + ".>", "$JS.ACK.*.*." + topic + ".>", "$JS.FC." + topic + ".>",
 	}
 }
 
@@ -76,8 +134,8 @@ func (a *access) protect(pipelines ...string) bool {
 	return grown
 }
 
-// application returns what an application may not do. All else is allowed.
-func (a *access) application() *server.Permissions {
+// applicationLocked returns what an application may not do. All else is allowed.
+func (a *access) applicationLocked() *server.Permissions {
 	pub := []string{
 		// A topic's stream is the runtime's alone.
 		"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>",
@@ -88,8 +146,6 @@ func (a *access) application() *server.Permissions {
 		// Reserved subjects.
 		"wasmill.>", inboxPrefix + ".>",
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for _, p := range a.mu.pipelines {
 		name := consumerName(p)
 		for _, verb := range []string{"CREATE", "DELETE", "PAUSE", "RESET", "UNPIN"} {

@@ -222,8 +222,11 @@ func (b *Broker) ConnectWith(o ConnectOptions) (*nats.Conn, error) {
 		if b.embedded == nil {
 			return nil, ErrClosed
 		}
-		opts = append(opts, nats.Token(b.embedded.access.secret), nats.CustomInboxPrefix(inboxPrefix))
+		opts = append(opts, nats.UserInfo(runtimeUser, b.embedded.access.secret), nats.CustomInboxPrefix(inboxPrefix))
 		url = b.embedded.clientURL()
+		if b.embedded.certificate != nil {
+			url = "" // within the process nobody needs TLS
+		}
 		if url == "" || o.InProcess {
 			opts = append(opts, nats.InProcessServer(b.embedded))
 		}
@@ -293,6 +296,19 @@ func (b *Broker) forget(nc *nats.Conn) {
 // operator's accounts decide.
 func (b *Broker) Protect(pipelines ...string) error {
 	if b.embedded == nil || !b.embedded.access.protect(pipelines...) {
+		return nil
+	}
+	return b.embedded.refresh()
+}
+
+// SetUsers replaces who may connect to the embedded server. It takes effect for
+// connected clients, too: those of users that are gone are cut off. An external
+// server ignores it.
+func (b *Broker) SetUsers(users []User) error {
+	if b.embedded == nil {
+		return nil
+	}
+	if !b.embedded.access.set(users) {
 		return nil
 	}
 	return b.embedded.refresh()

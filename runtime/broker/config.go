@@ -50,6 +50,10 @@ type Config struct {
 	Ledger     string
 	AcceptLoss bool // open a store also when messages are gone from it
 
+	Users   []User // who may connect; none = everybody who reaches the listener
+	TLSCert string // PEM files of the listener's certificate and its key; "" = no TLS
+	TLSKey  string
+
 	// An existing server or cluster.
 	URL         string // "nats://host:port", several separated by commas
 	User        string

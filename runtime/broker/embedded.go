@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,24 +17,26 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/wasmill/wasmill/runtime/certificate"
 )
 
 // embedded is a NATS server inside this process, with the lock of its store. The
 // server may be replaced by another on the same store and port, see restart.
 type embedded struct {
-	cfg    Config
-	log    *slog.Logger
-	lock   *flock.Flock
-	access *access
-	bound  *net.TCPAddr // where it listens, nil when it does not; constant after openEmbedded
-	keeper *keeper
-	took   time.Duration // first start to ready, recovery of the store included
-	hurt   chan struct{} // capacity 1: a server has met a failure of its store
+	cfg         Config
+	log         *slog.Logger
+	lock        *flock.Flock
+	access      *access
+	certificate *certificate.Pair // nil without TLS
+	bound       *net.TCPAddr      // where it listens, nil when it does not; constant after openEmbedded
+	keeper      *keeper
+	took        time.Duration // first start to ready, recovery of the store included
+	hurt        chan struct{} // capacity 1: a server has met a failure of its store
 
 	refusing atomic.Bool // see refuse
 
 	reload sync.Mutex // serialises refresh
-	reauth int        // number of refreshes, guarded by reload
 
 	mu struct {
 		sync.Mutex
@@ -57,7 +60,11 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 	if err := checkPort(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
-	e := &embedded{cfg: cfg, log: log, access: newAccess(), hurt: make(chan struct{}, 1)}
+	pair, err := certificate.Open(cfg.TLSCert, cfg.TLSKey, log)
+	if err != nil {
+		return nil, envErrorf(err, "server.tls_cert: %v", err)
+	}
+	e := &embedded{cfg: cfg, log: log, certificate: pair, access: newAccess(cfg.Users), hurt: make(chan struct{}, 1)}
 	if e.lock, err = lockStore(cfg.StoreDir); err != nil {
 		return nil, err
 	}
@@ -80,7 +87,7 @@ func openEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (_ *embedde
 	}
 	e.took = time.Since(start)
 	e.bound, _ = e.current().Addr().(*net.TCPAddr)
-	if host, _, _ := splitListen(cfg.Listen); cfg.Listen != "" && !loopback(host) {
+	if host, _, _ := splitListen(cfg.Listen); cfg.Listen != "" && !loopback(host) && len(cfg.Users) == 0 {
 		log.Warn("the NATS listener is open to other machines and asks for no credentials", "listen", cfg.Listen)
 	}
 	return e, nil
@@ -209,8 +216,12 @@ func (e *embedded) options() *server.Options {
 		MaxPending:       maxPending,
 		MaxClosedClients: 16, // only the connection list of a monitoring port would show them
 
-		CustomClientAuthentication: e.access,
-		DisableJetStreamBanner:     true,
+		DisableJetStreamBanner: true,
+	}
+	e.access.authorize(o)
+	if e.certificate != nil && !o.DontListen {
+		o.TLS, o.TLSTimeout = true, tlsTimeout.Seconds()
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: e.certificate.Get}
 	}
 	if !o.DontListen {
 		host, port, _ := splitListen(e.cfg.Listen) // Validate has checked it
@@ -225,16 +236,15 @@ func (e *embedded) options() *server.Options {
 	return o
 }
 
-// refresh makes the server ask access about every connected client again,
-// without closing a connection. It does so after a change of any authorization
-// option; the one changed here has no effect of its own, since access decides.
+// tlsTimeout is how long a client may take to agree on TLS.
+const tlsTimeout = 5 * time.Second
+
+// refresh makes the server take over who access lets in, for every connected
+// client, too. Connections stay, but for those of users that are gone.
 func (e *embedded) refresh() error {
 	e.reload.Lock()
 	defer e.reload.Unlock()
-	e.reauth++
-	o := e.options()
-	o.Authorization = strconv.Itoa(e.reauth)
-	if err := e.current().ReloadOptions(o); err != nil {
+	if err := e.current().ReloadOptions(e.options()); err != nil {
 		return fmt.Errorf("reload permissions of the embedded NATS server: %w", err)
 	}
 	if e.refusing.Load() {
@@ -252,7 +262,11 @@ func (e *embedded) clientURL() string {
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "nats://" + net.JoinHostPort(host, strconv.Itoa(e.bound.Port))
+	scheme := "nats://"
+	if e.certificate != nil {
+		scheme = "tls://"
+	}
+	return scheme + net.JoinHostPort(host, strconv.Itoa(e.bound.Port))
 }
 
 // close stops the server, waits for it and frees the store.

@@ -230,7 +230,7 @@ func TestWire(t *testing.T) {
 	})
 	t.Run("speaks TLS", func(t *testing.T) {
 		dir := t.TempDir()
-		ca, cert := certificate(t, dir)
+		ca, cert := selfSigned(t, dir)
 		r := &rig{opts: &server.Options{Host: "127.0.0.1", Port: freeAddress(t).Port, NoSigs: true, NoLog: true, TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}}
 		r.start(t)
 		t.Cleanup(r.stop)
@@ -269,7 +269,7 @@ func breakLink(t *testing.T, w *wire) {
 	}
 }
 
-func certificate(t *testing.T, dir string) (caFile string, cert tls.Certificate) {
+func selfSigned(t *testing.T, dir string) (caFile string, cert tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -9,6 +9,7 @@
 //	enum     the values of a string, or of the strings in a list, by "|"
 //	later    more of them that a later version will have
 //	pattern  what a string looks like, and form the same in words
+//	hide     not to quote a wrong value, which may be a secret
 //
 // Load and Parse report everything that is wrong in one run, each finding with
 // its place. The package starts nothing and reads no secret.
@@ -65,12 +66,27 @@ type Server struct {
 	Durability string  `toml:"durability" default:"os" enum:"os|fsync|async" doc:"When a message counts as stored. os: written to the operating system, survives a crash of the process; fsync: on disk, survives power loss, much slower; async: buffered in the process, may lose the last milliseconds in a crash."`
 	MaxStore   Size    `toml:"max_store" default:"20GiB" min:"1MiB" doc:"Bytes that all topics together may take on disk. When they are used up, new messages are refused until a topic's limits make room."`
 
+	TLSCert string `toml:"tls_cert" doc:"PEM file of the certificate, with those between it and its authority, that the embedded server shows to clients, relative to this file: they connect by TLS then. Read again when it changes."`
+	TLSKey  string `toml:"tls_key" doc:"PEM file of the certificate's key, relative to this file."`
+
+	Users map[string]ServerUser `toml:"users" doc:"Who may connect to the embedded server, by user name. Without any, everybody who reaches it may, and publish to and read every topic."`
+
 	URL         string `toml:"url" doc:"Use this NATS server or cluster instead of the embedded one: one or more nats:// or tls:// URLs, separated by commas."`
 	User        string `toml:"user" doc:"User name for url."`
 	Password    Secret `toml:"password" doc:"Password for url."`
 	Token       Secret `toml:"token" doc:"Token for url."`
 	Credentials string `toml:"credentials" doc:"NATS credentials file (.creds) for url, relative to this file."`
 	TLS         TLS    `toml:"tls" doc:"TLS for url."`
+}
+
+// ServerUser is a table [server.users.NAME]. What a list does not allow is
+// forbidden; what is the runtime's own is forbidden whatever the lists say.
+type ServerUser struct {
+	Password  Secret   `toml:"password" doc:"The password, or its bcrypt hash. Either it or nkey is required."`
+	NKey      string   `toml:"nkey" pattern:"^U[A-Z2-7]{55}$" form:"the public nkey of a user, which begins with U" hide:"true" doc:"The public key of a user who proves to have the other one: nothing secret is here then."`
+	Publish   []string `toml:"publish" doc:"Subjects to which the user may publish: \"*\" is any one token, \">\" at the end one or more."`
+	Subscribe []string `toml:"subscribe" doc:"Subjects to which the user may subscribe, beside replies to _INBOX.NAME: clients are to use that as their inbox prefix."`
+	Consume   []string `toml:"consume" doc:"Topics that the user may read, with consumers of its own."`
 }
 
 // TLS is the table [server.tls].
@@ -82,9 +98,11 @@ type TLS struct {
 
 // Admin is the table [admin].
 type Admin struct {
-	Listen *string  `toml:"listen" default:"127.0.0.1:7422" doc:"Address of the endpoint. \"\" = none; port 0 = any free port."`
-	Token  Secret   `toml:"token" doc:"Bearer token that requests must carry; it has the role admin. It, or one of tokens, is required when listen is not a loopback address."`
-	Hosts  []string `toml:"hosts" pattern:"^[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?$" form:"a host name without a port" doc:"Further host names that the endpoint is called by, such as that of a proxy in front of it: a request that names another host is refused, so that no web page can reach it under a name of its own. An endpoint on all addresses (0.0.0.0) takes every name when there are none here."`
+	Listen  *string  `toml:"listen" default:"127.0.0.1:7422" doc:"Address of the endpoint. \"\" = none; port 0 = any free port."`
+	Token   Secret   `toml:"token" doc:"Bearer token that requests must carry; it has the role admin. It, or one of tokens, is required when listen is not a loopback address."`
+	TLSCert string   `toml:"tls_cert" doc:"PEM file of the endpoint's certificate, with those between it and its authority, relative to this file: the endpoint speaks HTTPS then. Read again when it changes."`
+	TLSKey  string   `toml:"tls_key" doc:"PEM file of the certificate's key, relative to this file."`
+	Hosts   []string `toml:"hosts" pattern:"^[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?$" form:"a host name without a port" doc:"Further host names that the endpoint is called by, such as that of a proxy in front of it: a request that names another host is refused, so that no web page can reach it under a name of its own. An endpoint on all addresses (0.0.0.0) takes every name when there are none here."`
 	// A page left open in a browser does not stay a way in.
 	Session Duration `toml:"session" default:"12h" min:"1m" max:"90d" doc:"How long the dashboard, once it was given a token, can be used before it asks again."`
 	// Each of Tokens is for one person or program, so that what it does has a name.

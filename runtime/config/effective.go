@@ -80,7 +80,7 @@ func settings(prefix string, v reflect.Value) []Setting {
 	return out
 }
 
-// entries lists a map: outputs, tokens, secrets, or a plugin's own configuration,
+// entries lists a map: outputs, tokens, users, secrets, or a plugin's own configuration,
 // which may hold what its author should have made a secret.
 func entries(prefix string, v reflect.Value) []Setting {
 	var out []Setting
@@ -91,7 +91,7 @@ func entries(prefix string, v reflect.Value) []Setting {
 		switch value := one.Interface().(type) {
 		case Secret:
 			out = append(out, Setting{Key: key, Value: tomlText(value), raw: string(value)})
-		case Output, AdminToken:
+		case Output, AdminToken, ServerUser:
 			out = append(out, settings(key+".", one)...)
 		default:
 			out = append(out, Setting{Key: key, Value: tomlText(masked(k.String(), value)), raw: tomlText(value)})

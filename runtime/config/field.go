@@ -21,6 +21,7 @@ type field struct {
 	later    []string // values of a later version
 	pattern  string
 	form     string // the pattern in words
+	hide     bool   // a wrong value is not quoted: it may be a secret
 	typ      reflect.Type
 }
 
@@ -36,7 +37,7 @@ func fieldsOf(t reflect.Type) []field {
 		one := field{
 			index: i, key: key, doc: f.Tag.Get("doc"), fallback: f.Tag.Get("default"),
 			min: f.Tag.Get("min"), max: f.Tag.Get("max"), pattern: f.Tag.Get("pattern"),
-			form: f.Tag.Get("form"), typ: f.Type,
+			form: f.Tag.Get("form"), hide: f.Tag.Get("hide") != "", typ: f.Type,
 		}
 		if e := f.Tag.Get("enum"); e != "" {
 			one.enum = strings.Split(e, "|")
@@ -146,6 +147,10 @@ func (f field) checkString(r *report, p path, s string) {
 		return
 	}
 	if f.pattern != "" && !regexp.MustCompile(f.pattern).MatchString(s) {
+		if f.hide {
+			r.add(p, CodeBadValue, "%s is something else; want %s", p, f.form)
+			return
+		}
 		r.add(p, CodeBadValue, "%s is %q; want %s", p, s, f.form)
 	}
 }

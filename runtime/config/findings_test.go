@@ -119,6 +119,21 @@ func TestFindings(t *testing.T) {
 			`19:15: missing: the token "ci" has no role: role = "view", "operate" or "admin"`,
 			`19:15: missing: the token "ci" has no value: token = "env:NAME" or "file:PATH"`,
 		}},
+		{"users of the listener", sound + "[server]\nlisten = '0.0.0.0:4222'\ntls_cert = 'x'\n[server.users.a]\npublish = ['a.>', 'wasmill.x', '$JS.API.>']\nsubscribe = ['a..b']\nconsume = ['A', 'a']\n[server.users.b]\npassword = 'hunter2'\nnkey = 'SUAM'\n[server.users.c]\npassword = 'env:C'\nnkey = 'UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'", []string{
+			"12:2: conflict: tls_cert and tls_key belong together",
+			"14:12: file: there is no file DIR/x",
+			`15:15: missing: the user "a" has neither password nor nkey: password = "env:NAME" or "file:PATH"`,
+			`16:19: reserved: nobody may publish to "wasmill.x": subjects under "wasmill." are reserved`,
+			`16:32: reserved: subject "$JS.API.>": subjects that begin with "$" are reserved`,
+			`17:14: bad-subject: subject "a..b": a token is empty`,
+			`18:12: dangling: there is no topic "A" (did you mean "a"?)`,
+			`20:12: bad-value: server.users.b.password: a secret is written "env:NAME" or "file:PATH", never as its value`,
+			`21:8: bad-value: server.users.b.nkey is something else; want the public nkey of a user, which begins with U`,
+			`24:1: conflict: the user "c" has both a password and an nkey; give one`,
+		}},
+		{"users of a listener that others reach", sound + "[server]\nlisten = '0.0.0.0:4222'\n[server.users.a]\npassword = 'env:A'", []string{
+			`13:10: warning: exposed: passwords of users travel through the network as they are; set server.tls_cert and server.tls_key`,
+		}},
 		{"names and sessions of the admin endpoint", sound + "[admin]\nhosts = ['a.example', 'b.example:80', '']\nsession = '1s'", []string{
 			`13:23: bad-value: admin.hosts[1] is "b.example:80"; want a host name without a port`,
 			`13:39: bad-value: admin.hosts[2] is ""; want a host name without a port`,

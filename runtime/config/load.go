@@ -121,7 +121,11 @@ func checkFiles(r *report, c *Config, dir string) {
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
 		check(path{"plugins", name, "path"}, c.Plugins[name].Path, `; build the plugin first, or correct the path`)
 	}
-	server := path{"server"}
+	server, admin := path{"server"}, path{"admin"}
+	check(server.of("tls_cert"), c.Server.TLSCert, "")
+	check(server.of("tls_key"), c.Server.TLSKey, "")
+	check(admin.of("tls_cert"), c.Admin.TLSCert, "")
+	check(admin.of("tls_key"), c.Admin.TLSKey, "")
 	check(server.of("credentials"), c.Server.Credentials, "")
 	check(server.of("tls", "ca"), c.Server.TLS.CA, "")
 	check(server.of("tls", "cert"), c.Server.TLS.Cert, "")

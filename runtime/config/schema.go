@@ -163,6 +163,10 @@ func completeSchema(root *jsonschema.Schema, builtins []string) {
 		_, token := named(admin, "tokens")
 		token.Required = []string{"token", "role"}
 	}
+	if server, ok := root.Properties.Get("server"); ok {
+		_, user := named(server, "users")
+		user.OneOf = []*jsonschema.Schema{{Required: []string{"password"}}, {Required: []string{"nkey"}}}
+	}
 
 	_, plugin := named(root, "plugins")
 	plugin.OneOf = []*jsonschema.Schema{{Required: []string{"path"}}, {Required: []string{"builtin"}}}

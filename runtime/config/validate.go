@@ -129,13 +129,10 @@ func (v *validator) server() {
 				v.addKey(p.of(key), CodeConflict, "server.%s needs server.url; the embedded server has none", key)
 			}
 		}
-		v.listen(p.of("listen"), s.Listen)
-		if s.Listen != nil && *s.Listen != "" && !loopback(*s.Listen) && !v.bad(p.of("listen")) {
-			v.warn(p.of("listen"), CodeExposed, "the server takes clients from the network without authentication")
-		}
+		v.listener()
 		return
 	}
-	for _, key := range []string{"store_dir", "listen", "durability", "max_store"} {
+	for _, key := range []string{"store_dir", "listen", "durability", "max_store", "tls_cert", "tls_key", "users"} {
 		if v.index.has("server", key) {
 			v.addKey(p.of(key), CodeConflict, "server.%s is for the embedded server, which server.url replaces", key)
 		}

@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"maps"
+	"reflect"
 	"slices"
 )
 
@@ -39,6 +40,7 @@ func Diff(before, after *Plan) []Change {
 	if both {
 		for _, c := range []Change{
 			{What: "server", Fields: serverFields(&before.Server, &after.Server), Restart: true},
+			{What: "server", Fields: userFields(&before.Server, &after.Server)},
 			{What: "admin", Fields: adminFields(&before.Admin, &after.Admin), Restart: true},
 			{What: "admin", Fields: tokenFields(&before.Admin, &after.Admin)},
 			{What: "tracing", Fields: tracingFields(&before.Tracing, &after.Tracing), Restart: true},
@@ -101,15 +103,26 @@ func serverFields(a, b *Server) []string {
 	c.when("password", a.Password != b.Password)
 	c.when("token", a.Token != b.Token)
 	c.when("credentials", a.Credentials != b.Credentials)
+	c.when("tls_cert", a.TLSCert != b.TLSCert)
+	c.when("tls_key", a.TLSKey != b.TLSKey)
 	c.when("tls.ca", a.TLS.CA != b.TLS.CA)
 	c.when("tls.cert", a.TLS.Cert != b.TLS.Cert)
 	c.when("tls.key", a.TLS.Key != b.TLS.Key)
 	return c.sorted()
 }
 
+// userFields are those of the server that change while it runs.
+func userFields(a, b *Server) []string {
+	var c changed
+	c.when("users", !reflect.DeepEqual(a.Users, b.Users))
+	return c.sorted()
+}
+
 func adminFields(a, b *Admin) []string {
 	var c changed
 	c.when("listen", a.Listen != b.Listen)
+	c.when("tls_cert", a.TLSCert != b.TLSCert)
+	c.when("tls_key", a.TLSKey != b.TLSKey)
 	c.when("hosts", !slices.Equal(a.Hosts, b.Hosts))
 	c.when("session", a.Session != b.Session)
 	return c.sorted()

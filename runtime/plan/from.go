@@ -43,7 +43,7 @@ func From(cfg *config.Config, file string) (*Plan, error) {
 // build makes the plan of c with relative paths below dir; "" leaves them as
 // they are written.
 func build(c *config.Config, dir string) (*Plan, error) {
-	p := &Plan{Server: serverOf(&c.Server, dir), Admin: adminOf(&c.Admin), Tracing: tracingOf(&c.Tracing)}
+	p := &Plan{Server: serverOf(&c.Server, dir), Admin: adminOf(&c.Admin, dir), Tracing: tracingOf(&c.Tracing)}
 	for _, name := range slices.Sorted(maps.Keys(c.Topics)) {
 		p.Topics = append(p.Topics, topicOf(name, c.Topics[name]))
 	}
@@ -83,6 +83,7 @@ func serverOf(s *config.Server, dir string) Server {
 	if s.URL == "" {
 		return Server{
 			StoreDir: within(dir, s.StoreDir), Listen: deref(s.Listen), Durability: s.Durability, MaxStore: int64(s.MaxStore),
+			TLSCert: within(dir, s.TLSCert), TLSKey: within(dir, s.TLSKey), Users: usersOf(s.Users),
 		}
 	}
 	var urls []string
@@ -96,10 +97,22 @@ func serverOf(s *config.Server, dir string) Server {
 	}
 }
 
-func adminOf(a *config.Admin) Admin {
+func usersOf(users map[string]config.ServerUser) []ServerUser {
+	var out []ServerUser
+	for _, name := range slices.Sorted(maps.Keys(users)) {
+		u := users[name]
+		out = append(out, ServerUser{
+			Name: name, Password: u.Password, NKey: u.NKey, Publish: slices.Sorted(slices.Values(u.Publish)),
+			Subscribe: slices.Sorted(slices.Values(u.Subscribe)), Consume: slices.Sorted(slices.Values(u.Consume)),
+		})
+	}
+	return out
+}
+
+func adminOf(a *config.Admin, dir string) Admin {
 	out := Admin{
 		Listen: deref(a.Listen), Token: a.Token, Session: time.Duration(a.Session),
-		Hosts: slices.Sorted(slices.Values(a.Hosts)),
+		Hosts: slices.Sorted(slices.Values(a.Hosts)), TLSCert: within(dir, a.TLSCert), TLSKey: within(dir, a.TLSKey),
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Tokens)) {
 		out.Tokens = append(out.Tokens, AdminToken{Name: name, Role: a.Tokens[name].Role, Token: a.Tokens[name].Token})

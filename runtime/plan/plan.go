@@ -63,6 +63,10 @@ type Server struct {
 	Durability string // "os", "fsync" or "async"
 	MaxStore   int64  // bytes
 
+	TLSCert string       `json:",omitempty"` // absolute; "" = no TLS
+	TLSKey  string       `json:",omitempty"`
+	Users   []ServerUser `json:",omitempty"` // sorted by name; none = everybody
+
 	URL         string // one or more server URLs, between commas
 	User        string
 	Password    config.Secret
@@ -71,12 +75,25 @@ type Server struct {
 	TLS         TLS
 }
 
+// ServerUser is who may connect to the embedded server. Either Password or NKey
+// is set.
+type ServerUser struct {
+	Name      string
+	Password  config.Secret
+	NKey      string
+	Publish   []string // subjects, sorted
+	Subscribe []string // subjects, sorted
+	Consume   []string // topics, sorted
+}
+
 // TLS is how to trust, and to be known by, an existing server. Absolute paths.
 type TLS struct{ CA, Cert, Key string }
 
 // Admin is the HTTP endpoint. Listen "" means there is none.
 type Admin struct {
 	Listen  string
+	TLSCert string        `json:",omitempty"` // absolute; "" = no TLS
+	TLSKey  string        `json:",omitempty"`
 	Hosts   []string      `json:",omitempty"` // sorted
 	Session time.Duration // how long one lasts
 	Token   config.Secret // with the role admin; "" = none
@@ -175,17 +192,23 @@ type Retry struct {
 
 // WithProcessOf returns p with server, admin endpoint and tracing of another
 // plan: what is in effect when a process that runs that one has taken p over.
-// Tokens are p's: they change while it runs.
+// Tokens and users are p's: they change while it runs.
 func (p *Plan) WithProcessOf(running *Plan) *Plan {
 	out := *p
 	out.Server, out.Admin, out.Tracing = running.Server, running.Admin, running.Tracing
 	out.Admin.Token, out.Admin.Tokens = p.Admin.Token, p.Admin.Tokens
+	if running.Server.URL == "" {
+		out.Server.Users = p.Server.Users
+	}
 	if p.Config == nil || running.Config == nil {
 		return &out
 	}
 	cfg := *p.Config
 	cfg.Server, cfg.Admin, cfg.Tracing = running.Config.Server, running.Config.Admin, running.Config.Tracing
 	cfg.Admin.Token, cfg.Admin.Tokens = p.Config.Admin.Token, p.Config.Admin.Tokens
+	if running.Server.URL == "" {
+		cfg.Server.Users = p.Config.Server.Users
+	}
 	out.Config = &cfg
 	if hash, err := hashOf(&cfg); err == nil { // it was made of p.Config before
 		out.Hash = hash

@@ -285,6 +285,8 @@ func other(t *testing.T, v reflect.Value) {
 		v.Set(reflect.ValueOf([]string{"x"}))
 	case json.RawMessage:
 		v.SetBytes([]byte("{}"))
+	case []ServerUser:
+		v.Set(reflect.ValueOf([]ServerUser{{Name: "x"}}))
 	case []AdminToken:
 		v.Set(reflect.ValueOf([]AdminToken{{Name: "x"}}))
 	case map[string]config.Secret:

@@ -40,6 +40,7 @@ const (
 	queueBytes   = 16 << 20
 	sendRecords  = 512         // in one request
 	linger       = time.Second // how long a record waits for more of them
+	maxState     = 8 << 10     // of a tracestate; the standard asks for 512 bytes
 	closeTimeout = 5 * time.Second
 	logEvery     = time.Minute
 )
@@ -214,8 +215,9 @@ func (t *Tracer) Begin(pipeline, topic string, events []abi.Event, dst []*event.
 			Seq: e.Seq, Bytes: len(e.Payload), Stored: e.Time, Start: now,
 		}
 		if parent.Trace != (event.TraceID{}) {
-			_, state, _ := event.TraceHeader(e.Headers, event.HeaderTraceState)
-			r.State = string(state)
+			if _, state, _ := event.TraceHeader(e.Headers, event.HeaderTraceState); len(state) <= maxState {
+				r.State = string(state)
+			}
 		}
 		dst[len(dst)-len(events)+i] = r
 	}

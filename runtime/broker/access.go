@@ -101,6 +101,9 @@ func (a *access) permissionsLocked(u *User) *server.Permissions {
 		may.Publish.Allow = append(may.Publish.Allow, consuming(topic)...)
 	}
 	may.Subscribe.Allow = append(slices.Clone(u.Subscribe), "_INBOX."+u.Name+".>")
+	if len(u.Consume) == 0 { // a wildcard must not let who only publishes ask for messages
+		may.Publish.Deny = append(may.Publish.Deny, "$JS.>")
+	}
 	if len(may.Publish.Allow) == 0 {
 		may.Publish.Deny = []string{">"}
 	}

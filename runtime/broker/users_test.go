@@ -122,6 +122,7 @@ func TestUsers(t *testing.T) {
 		}
 		for _, subject := range []string{
 			"wasmill.dead.x.y", "wasmill.state.x", inboxPrefix + ".x", "$JS.API.STREAM.DELETE.quakes", "$JS.API.STREAM.PURGE.quakes",
+			"$JS.API.DIRECT.GET.other", "$JS.API.CONSUMER.CREATE.other",
 			"$JS.API.CONSUMER.DELETE.quakes." + b.ConsumerName("alerts"), "$JS.ACK.quakes." + b.ConsumerName("alerts") + ".1.1.1.1.0",
 		} {
 			if !denied(t, nc, subject, "") {

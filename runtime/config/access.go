@@ -110,7 +110,13 @@ func (v *validator) userSubject(p path, s, what string) {
 		v.add(p, code, "%v", err)
 		return
 	}
-	if first, _, _ := strings.Cut(s, "."); first == "wasmill" && what == "publish to" {
+	if what != "publish to" {
+		return
+	}
+	switch first, _, _ := strings.Cut(s, "."); first {
+	case "wasmill":
 		v.add(p, CodeReserved, `nobody may %s %q: subjects under "wasmill." are reserved`, what, s)
+	case "*", ">":
+		v.add(p, CodeReserved, `%q takes in the requests under "$" by which every topic can be read; begin it with a word`, s)
 	}
 }

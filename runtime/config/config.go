@@ -84,7 +84,7 @@ type Server struct {
 type ServerUser struct {
 	Password  Secret   `toml:"password" doc:"The password, or its bcrypt hash. Either it or nkey is required."`
 	NKey      string   `toml:"nkey" pattern:"^U[A-Z2-7]{55}$" form:"the public nkey of a user, which begins with U" hide:"true" doc:"The public key of a user who proves to have the other one: nothing secret is here then."`
-	Publish   []string `toml:"publish" doc:"Subjects to which the user may publish: \"*\" is any one token, \">\" at the end one or more."`
+	Publish   []string `toml:"publish" doc:"Subjects to which the user may publish: \"*\" is any one token, \">\" at the end one or more; the first is a word."`
 	Subscribe []string `toml:"subscribe" doc:"Subjects to which the user may subscribe, beside replies to _INBOX.NAME: clients are to use that as their inbox prefix."`
 	Consume   []string `toml:"consume" doc:"Topics that the user may read, with consumers of its own."`
 }

@@ -119,12 +119,13 @@ func TestFindings(t *testing.T) {
 			`19:15: missing: the token "ci" has no role: role = "view", "operate" or "admin"`,
 			`19:15: missing: the token "ci" has no value: token = "env:NAME" or "file:PATH"`,
 		}},
-		{"users of the listener", sound + "[server]\nlisten = '0.0.0.0:4222'\ntls_cert = 'x'\n[server.users.a]\npublish = ['a.>', 'wasmill.x', '$JS.API.>']\nsubscribe = ['a..b']\nconsume = ['A', 'a']\n[server.users.b]\npassword = 'hunter2'\nnkey = 'SUAM'\n[server.users.c]\npassword = 'env:C'\nnkey = 'UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'", []string{
+		{"users of the listener", sound + "[server]\nlisten = '0.0.0.0:4222'\ntls_cert = 'x'\n[server.users.a]\npublish = ['a.>', 'wasmill.x', '$JS.API.>', '>']\nsubscribe = ['a..b']\nconsume = ['A', 'a']\n[server.users.b]\npassword = 'hunter2'\nnkey = 'SUAM'\n[server.users.c]\npassword = 'env:C'\nnkey = 'UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'", []string{
 			"12:2: conflict: tls_cert and tls_key belong together",
 			"14:12: file: there is no file DIR/x",
 			`15:15: missing: the user "a" has neither password nor nkey: password = "env:NAME" or "file:PATH"`,
 			`16:19: reserved: nobody may publish to "wasmill.x": subjects under "wasmill." are reserved`,
 			`16:32: reserved: subject "$JS.API.>": subjects that begin with "$" are reserved`,
+			`16:45: reserved: ">" takes in the requests under "$" by which every topic can be read; begin it with a word`,
 			`17:14: bad-subject: subject "a..b": a token is empty`,
 			`18:12: dangling: there is no topic "A" (did you mean "a"?)`,
 			`20:12: bad-value: server.users.b.password: a secret is written "env:NAME" or "file:PATH", never as its value`,

@@ -157,6 +157,9 @@ func TestDiff(t *testing.T) {
 			{Op: Modify, What: "admin", Fields: []string{"session"}, Restart: true},
 			{Op: Modify, What: "admin", Fields: []string{"token", "tokens"}},
 		}},
+		{"users of the server do not either", head + tail + "[server.users.x]\npassword = 'env:X'\n", []Change{
+			{Op: Modify, What: "server", Fields: []string{"users"}},
+		}},
 		{"additions and removals", "[topics.a]\nsubjects = ['a.>']\n[topics.c]\nsubjects = ['c.>']\n[plugins.h]\nbuiltin = 'pass'\n[pipelines.q]\nfrom = 'a'\nstages = ['h']\nto = 'c'\nsubject = 'c.x'\n", []Change{
 			{Op: Remove, What: "topic", Name: "b"},
 			{Op: Add, What: "topic", Name: "c"},

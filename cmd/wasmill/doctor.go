@@ -15,30 +15,41 @@ import (
 // check is one thing that doctor looks at, as "doctor -o json" prints it.
 type check struct {
 	Name    string `json:"name"`
-	State   string `json:"state"` // ok, missing, failed
+	State   string `json:"state"` // ok, warn, fail, missing
 	Detail  string `json:"detail"`
+	Where   string `json:"where,omitempty"`   // an address, a path, a process
+	Fix     string `json:"fix,omitempty"`     // what to do about it
 	Path    string `json:"path,omitempty"`    // of a compiler
 	Version string `json:"version,omitempty"` // of a compiler
+
+	code int // the exit code when it fails
 }
 
 // What a check ends with. A compiler that is missing is needed by nobody who
 // does not write plugins in its language.
 const (
 	checkOK      = "ok"
-	checkMissing = "missing"
-	checkFailed  = "failed"
+	checkWarn    = "warn"    // it works, but not as it should, or not for long
+	checkFail    = "fail"    // it does not, or a start would be refused
+	checkMissing = "missing" // and needed by nobody yet
 )
 
 func (a *app) doctorCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "Look at this machine: what runs and builds plugins here, and how to get what is missing",
-		Long: "Look at this machine: what runs and builds plugins here, and how to get what is missing.\n\n" +
-			"A compiler that is missing is named with the way to get it and is no failure; it is\n" +
-			"needed only to build plugins in its language. What Wasmill itself needs is (exit code 3).",
+		Short: "Look at this machine and the configuration at hand: what is wrong, and what to do about it",
+		Long: "Look at this machine and the configuration at hand: whether plugins run here, whether\n" +
+			"the file is valid and what it needs is there (secrets, a store that can be written to,\n" +
+			"space, a file system that keeps what was stored, addresses, open files, a clock), how\n" +
+			"the running instance is, and what builds plugins here. Nothing is changed.\n\n" +
+			"Each line is ok; warn, when it works but not as it should; or fail, when it does not or\n" +
+			"a start would be refused; with what to do. A compiler that is missing is named with the\n" +
+			"way to get it and is needed only to build plugins in its language. Exit codes: 0 nothing\n" +
+			"fails; 2 the configuration or its secrets do; 3 the surroundings do; 1 only the running\n" +
+			"instance is not ready.",
 		Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			checks := []check{a.checkSandbox(c.Context())}
+			checks := append([]check{a.checkSandbox(c.Context())}, a.checkSite(c)...)
 			for _, l := range build.Languages() {
 				checks = append(checks, checkToolchain(c.Context(), l))
 			}
@@ -48,10 +59,14 @@ func (a *app) doctorCmd() *cobra.Command {
 			if err := a.printChecks(checks); err != nil {
 				return err
 			}
+			code := exitOK
 			for _, k := range checks {
-				if k.State == checkFailed {
-					return &exitError{exitEnv, errSilent}
+				if k.State == checkFail {
+					code = max(code, k.code)
 				}
+			}
+			if code != exitOK {
+				return &exitError{code, errSilent}
 			}
 			return nil
 		},
@@ -62,10 +77,17 @@ func (a *app) printChecks(checks []check) error {
 	if a.json() {
 		return a.printJSON(checks)
 	}
-	rows := make([][]string, len(checks))
-	for i, k := range checks {
-		colors := map[string]color{checkOK: green, checkMissing: yellow, checkFailed: red}
-		rows[i] = []string{a.paint(a.stdout, colors[k.State], k.State), k.Name, clean(k.Detail)}
+	var rows [][]string
+	colors := map[string]color{checkOK: green, checkWarn: yellow, checkMissing: plain, checkFail: red}
+	for _, k := range checks {
+		detail := clean(k.Detail)
+		if k.Where != "" {
+			detail = clean(k.Where) + ": " + detail
+		}
+		rows = append(rows, []string{a.paint(a.stdout, colors[k.State], k.State), k.Name, detail})
+		if k.Fix != "" {
+			rows = append(rows, []string{a.paint(a.stdout, plain, ""), "", "→ " + clean(k.Fix)})
+		}
 	}
 	return a.table([]string{a.heading("state"), "what", "detail"}, rows)
 }
@@ -73,7 +95,7 @@ func (a *app) printChecks(checks []check) error {
 // checkSandbox loads a plugin as `wasmill run` does: in a process aside, with
 // the compiled module kept in the cache.
 func (a *app) checkSandbox(ctx context.Context) check {
-	k := check{Name: "sandbox", State: checkFailed}
+	k := check{Name: "sandbox", State: checkFail, code: exitEnv}
 	err := func() error {
 		cache, err := a.cacheDir()
 		if err != nil {

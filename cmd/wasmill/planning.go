@@ -39,7 +39,14 @@ func (in *instance) planned(ctx context.Context, text *string, builtins []string
 	}
 	out.Changes = p.Changes
 	out.Findings = append(out.Findings, warnings(file, p)...)
-	if err := in.engine.CheckPreview(ctx, next, p); err != nil {
+	warning, err := in.engine.CheckPreview(ctx, next, p)
+	if warning != nil {
+		for _, f := range refusals(file, config.PlaceIn(file, src, warning)) {
+			f.Severity = config.SeverityWarning
+			out.Findings = append(out.Findings, f)
+		}
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return out, ctx.Err()
 		}

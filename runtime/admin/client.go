@@ -112,6 +112,11 @@ func (c *Client) Ready(ctx context.Context) (Readiness, error) {
 	return out, err
 }
 
+// Config asks for what is in effect, and what would be said of its file now.
+func (c *Client) Config(ctx context.Context) (status.Configuration, error) {
+	return call[status.Configuration](ctx, c, http.MethodGet, "/api/v1/config", nil, nil)
+}
+
 // Reload makes the instance read its configuration again.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return call[Reloaded](ctx, c, http.MethodPost, "/api/v1/reload", nil, struct{}{})

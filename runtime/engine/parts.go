@@ -55,6 +55,7 @@ func planParts(p *plan.Plan) parts {
 	out := parts{}
 	out.add("server", p.Server)
 	out.add("admin", p.Admin)
+	out.add("tracing", p.Tracing)
 	for i := range p.Topics {
 		out.add("topic "+p.Topics[i].Name, p.Topics[i])
 	}

@@ -61,10 +61,12 @@ func (e *Engine) Preview(ctx context.Context, next *plan.Plan) (Preview, error) 
 }
 
 // CheckPreview loads what ApplyIf would load, and opens it as that would,
-// beside what runs and without a trace. The error joins everything refused.
-func (e *Engine) CheckPreview(ctx context.Context, next *plan.Plan, p Preview) error {
-	_, err := check(ctx, e.loader, e.deps.Builtins, next, p.load)
-	return err
+// beside what runs and without a trace. err joins everything refused, warning
+// what is refused to nobody's harm, see Check.
+func (e *Engine) CheckPreview(ctx context.Context, next *plan.Plan, p Preview) (warning, err error) {
+	_, accessErr := e.access(next)
+	warning, err = check(ctx, e.loader, e.deps.Builtins, next, p.load)
+	return warning, errors.Join(accessErr, err)
 }
 
 // ApplyIf is Apply for a plan and the modules as they are now: plugins whose
@@ -87,8 +89,12 @@ func (e *Engine) ApplyIf(ctx context.Context, next *plan.Plan, agreed func(Previ
 			return p, err
 		}
 	}
-	if len(p.Changes) == 0 {
-		return p, nil
+	if len(p.Changes) == 0 { // but what a secret refers to may be another one by now
+		set, err := e.access(next)
+		if err == nil {
+			set()
+		}
+		return p, err
 	}
 	c := e.compare(now, next)
 	c.modules = modules
@@ -214,7 +220,7 @@ func (e *Engine) preview(now, next *plan.Plan, modules map[string]string) Previe
 			})
 		}
 	}
-	order := []string{"server", "admin", "topic", "plugin", "pipeline"}
+	order := []string{"server", "admin", "tracing", "topic", "plugin", "pipeline"}
 	slices.SortStableFunc(p.Changes, func(a, b status.Change) int {
 		if n := slices.Index(order, a.What) - slices.Index(order, b.What); n != 0 {
 			return n

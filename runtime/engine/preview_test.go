@@ -48,6 +48,9 @@ func TestPreview(t *testing.T) {
 		{name: "the process", toml: two + "[server]\nlisten = ''\n[admin]\nlisten = '127.0.0.1:1'\n", want: []string{
 			`change server: process-restart listen "127.>""`, `change admin: process-restart listen "127.>"127.`,
 		}},
+		{name: "tracing", toml: two + "[tracing]\nendpoint = 'http://127.0.0.1:1'\n", want: []string{
+			`change tracing: process-restart endpoint >"http sample_ratio >0.01 service_name >"wasm timeout >"10s"`,
+		}},
 		{name: "a module", toml: two, before: func(w *world) { w.module("left", "l2") }, want: []string{
 			fmt.Sprintf("change plugin left: generation module %.5s>%.5s", digestOf([]byte("l1")), digestOf([]byte("l2"))),
 		}},
@@ -87,8 +90,8 @@ func TestPreview(t *testing.T) {
 			if got := said(p); !slices.Equal(got, tt.want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
 			}
-			if err := w.engine.CheckPreview(t.Context(), w.plan(tt.toml), p); err != nil {
-				t.Error(err)
+			if warning, err := w.engine.CheckPreview(t.Context(), w.plan(tt.toml), p); err != nil || warning != nil {
+				t.Error(warning, err)
 			}
 			if after := look(w, state); after != before {
 				t.Errorf("it has left a trace:\n%s\n%s", before, after)
@@ -112,7 +115,7 @@ func TestPreview(t *testing.T) {
 		w.module("left", "l2")
 		w.module("right", "r2 noload")
 		p := preview(t, w, two)
-		if err := w.engine.CheckPreview(t.Context(), w.plan(two), p); err == nil || !strings.Contains(err.Error(), "right") || strings.Contains(err.Error(), "left") {
+		if _, err := w.engine.CheckPreview(t.Context(), w.plan(two), p); err == nil || !strings.Contains(err.Error(), "right") || strings.Contains(err.Error(), "left") {
 			t.Errorf("got %v", err)
 		}
 		if _, err := w.engine.ApplyIf(t.Context(), w.plan(two), nil); err == nil {

@@ -91,6 +91,9 @@ func NewBook() *Book {
 // ErrDamaged says that no copy of a Book can be read.
 var ErrDamaged = errors.New("the ledger is damaged")
 
+// ErrLaterVersion says that a later Wasmill has written it.
+var ErrLaterVersion = errors.New("written by a later Wasmill")
+
 // Load reads the latest of the copies of a Book. None is ErrNotExist; copies of
 // which none is whole are ErrDamaged.
 func Load(paths ...string) (*Book, error) {
@@ -129,7 +132,7 @@ func loadOne(path string) (*Book, error) {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	if b.Version > version {
-		return nil, fmt.Errorf("%s has been written by a later Wasmill (version %d of the ledger, this one knows %d): use that one", path, b.Version, version)
+		return nil, fmt.Errorf("%s has been %w (version %d of the ledger, this one knows %d): use that one", path, ErrLaterVersion, b.Version, version)
 	}
 	for name, s := range b.Streams {
 		if s == nil {

@@ -31,8 +31,8 @@ type Plan struct {
 // Change is one thing that is added, changed or removed.
 type Change struct {
 	Op     string  `json:"op"`
-	What   string  `json:"what"`           // "server", "admin", "topic", "plugin" or "pipeline"
-	Name   string  `json:"name,omitempty"` // "" for server and admin
+	What   string  `json:"what"`           // "server", "admin", "tracing", "topic", "plugin" or "pipeline"
+	Name   string  `json:"name,omitempty"` // "" for server, admin and tracing
 	Effect string  `json:"effect"`
 	Detail string  `json:"detail"` // of the effect, in words
 	Fields []Field `json:"fields"`

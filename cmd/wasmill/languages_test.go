@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -10,6 +12,27 @@ import (
 	"github.com/wasmill/wasmill/plugins/build"
 	"github.com/wasmill/wasmill/runtime/freeport"
 )
+
+// edits are changes of the source of new plugins, after which they ask for half a
+// magnitude more: file, text, and what takes its place.
+var edits = map[string][3]string{
+	"go":             {"main.go", "mag < c.MinMagnitude", "mag < c.MinMagnitude+0.5"},
+	"rust":           {"src/lib.rs", "mag >= self.min_magnitude", "mag >= self.min_magnitude + 0.5"},
+	"assemblyscript": {"main.ts", "mag.float() < minMagnitude", "mag.float() < minMagnitude + 0.5"},
+	"c":              {"main.c", "mag < min_magnitude", "mag < min_magnitude + 0.5"},
+}
+
+// cmdChange replaces text in a file: change FILE FROM TO.
+func cmdChange(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: change FILE FROM TO")
+	}
+	text := ts.ReadFile(args[0])
+	if strings.Count(text, args[1]) != 1 {
+		ts.Fatalf("%s does not have %q once", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o600))
+}
 
 // TestLanguages goes the way of a plugin's author in every language, with the
 // real compiler, in an empty directory and without a network.
@@ -29,7 +52,7 @@ func TestLanguages(t *testing.T) {
 				Files:               []string{"testdata/languages.txtar"},
 				RequireExplicitExec: true,
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"expand": cmdExpand, "ready": cmdReady, "signal": cmdSignal, "until": cmdUntil,
+					"change": cmdChange, "expand": cmdExpand, "ready": cmdReady, "signal": cmdSignal, "until": cmdUntil,
 				},
 				Setup: func(e *testscript.Env) error {
 					for _, name := range []string{"NATS", "ADMIN"} {
@@ -40,6 +63,13 @@ func TestLanguages(t *testing.T) {
 						e.Setenv(name, addr)
 					}
 					e.Setenv("LANGUAGE", l.Name)
+					edit, ok := edits[l.Name]
+					if !ok {
+						return fmt.Errorf("say above what is to be changed in a plugin in %s", l.Name)
+					}
+					e.Setenv("SOURCE", edit[0])
+					e.Setenv("FROM", edit[1])
+					e.Setenv("TO", edit[2])
 					e.Setenv("WASMILL_CACHE", cache)
 					e.Setenv("NO_COLOR", "1")
 					e.Setenv("HOME", home) // rustup and npm look there for what they have

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) newCmd() *cobra.Command {
-	create := func(what string, write func(dir, name string) error) *cobra.Command {
+	create := func(what string, write func(dir, name string) error, setup func() string) *cobra.Command {
 		return &cobra.Command{
 			Use:   what + " NAME",
 			Short: "Start a " + what + " in a new directory NAME",
@@ -32,18 +32,22 @@ func (a *app) newCmd() *cobra.Command {
 				if a.json() {
 					return a.printJSON(map[string]string{"directory": dir, "name": name})
 				}
-				a.note("%s %s is in %s. Next:\n  cd %s\n  wasmill dev     # builds and runs it, and shows what each event becomes; wasmill test runs its cases", what, name, dir, dir)
+				first := setup()
+				if first != "" {
+					first = fmt.Sprintf("  %-11s     # once: it fetches the compiler\n", first)
+				}
+				a.note("%s %s is in %s. Next:\n  cd %s\n%s  wasmill dev     # builds and runs it, and shows what each event becomes; wasmill test runs its cases", what, name, dir, dir, first)
 				return nil
 			},
 		}
 	}
 	var lang string
-	plugin := create("plugin", func(dir, name string) error { return scaffold.Plugin(dir, lang, name) })
+	plugin := create("plugin", func(dir, name string) error { return scaffold.Plugin(dir, lang, name) }, func() string { return scaffold.Setup(lang) })
 	languages := scaffold.Languages()
 	plugin.Flags().StringVar(&lang, "lang", languages[0], "`language` of the plugin: "+strings.Join(languages, ", "))
 	// The only error is a flag that does not exist.
 	_ = plugin.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions(languages, cobra.ShellCompDirectiveNoFileComp))
-	return a.group("new", "Start a plugin or a project; works offline", plugin, create("project", scaffold.Project))
+	return a.group("new", "Start a plugin or a project; works offline", plugin, create("project", scaffold.Project, func() string { return "" }))
 }
 
 func (a *app) buildCmd() *cobra.Command {

@@ -21,7 +21,8 @@ const (
 	assemblyScript = "0.28.20"
 	// assemblySDK is where the SDK lies: the compiler looks for the package
 	// "wasmill" in the folder around it.
-	assemblySDK = ".wasmill/assemblyscript/wasmill"
+	assemblySDK       = ".wasmill/assemblyscript/wasmill"
+	getAssemblyScript = "run `npm install` in the plugin's directory, or `npm install --global assemblyscript@" + assemblyScript + "`"
 	// asConfig has the options of the compiler, where a plugin has its own.
 	asConfig = "asconfig.json"
 )
@@ -29,7 +30,7 @@ const (
 var assemblyscript = &Language{
 	Name: "assemblyscript", Title: "AssemblyScript",
 	needs:    "Node.js " + strconv.Itoa(oldestNode) + " or newer and AssemblyScript 0." + strconv.Itoa(oldestAssemblyScript) + " or newer",
-	get:      "install Node.js from https://nodejs.org, then run `npm install` in the plugin's directory, or `npm install --global assemblyscript@" + assemblyScript + "`",
+	get:      "install Node.js from https://nodejs.org, then " + getAssemblyScript,
 	register: "a plugin calls handle(…) or handleOpen(…) of the package wasmill at the top of main.ts",
 	signs:    []string{asConfig, "*.ts"},
 	find:     findAssemblyScript,
@@ -50,15 +51,17 @@ func findAssemblyScript(ctx context.Context, l *Language, dir string) (*Toolchai
 	if n, err := strconv.Atoi(major); err == nil && n < oldestNode {
 		return nil, l.missing("node", node+" is "+have, errors.ErrUnsupported)
 	}
+	withNode := *l
+	withNode.get = getAssemblyScript
 	script := findAsc(ctx, dir)
 	if script == "" {
-		return nil, l.missing("asc", "there is no AssemblyScript in "+describeDir(dir)+"node_modules nor on PATH", exec.ErrNotFound)
+		return nil, withNode.missing("asc", "there is no AssemblyScript in "+describeDir(dir)+"node_modules nor on PATH", exec.ErrNotFound)
 	}
 	version := ascVersion(script)
 	if minor, ok := strings.CutPrefix(version, "0."); ok {
 		minor, _, _ = strings.Cut(minor, ".")
 		if n, err := strconv.Atoi(minor); err == nil && n < oldestAssemblyScript {
-			return nil, l.missing("asc", script+" is "+version, errors.ErrUnsupported)
+			return nil, withNode.missing("asc", script+" is "+version, errors.ErrUnsupported)
 		}
 	}
 	return &Toolchain{
@@ -77,12 +80,14 @@ func describeDir(dir string) string {
 }
 
 // findAsc returns the path of the compiler's asc.js; "" = there is none.
+// Without a plugin it looks around the working directory.
 func findAsc(ctx context.Context, dir string) string {
 	name := filepath.Join("node_modules", "assemblyscript", "bin", "asc.js")
-	if dir != "" {
-		if asc := upward(dir, name); asc != "" {
-			return asc
-		}
+	if dir == "" {
+		dir, _ = os.Getwd() // "" is this directory alone
+	}
+	if asc := upward(dir, name); asc != "" {
+		return asc
 	}
 	if path, err := exec.LookPath("asc"); err == nil {
 		// npm links the command to the script, or on Windows writes one beside its node_modules.

@@ -159,7 +159,7 @@ func TestAssemblyScriptToolchain(t *testing.T) {
 	}{
 		{"no node", "", "", []string{"there is no node command on PATH", "https://nodejs.org"}},
 		{"a node that is too old", "echo v16.20.2", "", []string{"is v16.20.2", "Node.js 20 or newer"}},
-		{"no compiler", "echo v22.1.0", "", []string{"there is no AssemblyScript in ", "run `npm install` in the plugin's directory"}},
+		{"no compiler", "echo v22.1.0", "", []string{"there is no AssemblyScript in ", "nor on PATH: run `npm install` in the plugin's directory"}},
 		{"a compiler that is too old", "echo v22.1.0", "0.19.23", []string{"asc.js is 0.19.23", "AssemblyScript 0.28 or newer"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,6 +26,7 @@ const sdkDir = ".wasmill"
 type language struct {
 	name   string                                 // as in --lang
 	ignore []string                               // what its compiler leaves behind, as .gitignore says it
+	setup  string                                 // a command to run once before the first build; "" = none
 	addSDK func(contents map[string][]byte) error // adds the files of the SDK
 }
 
@@ -33,7 +34,7 @@ var languages = []language{
 	{name: "go", addSDK: addGoSDK},
 	{name: "rust", ignore: []string{"/target/"}, addSDK: sdkFrom(rust.Source, "rust")},
 	// The compiler looks for a package in a folder of its name.
-	{name: "assemblyscript", ignore: []string{"/node_modules/"}, addSDK: sdkFrom(assemblyscript.Source, "assemblyscript/wasmill")},
+	{name: "assemblyscript", ignore: []string{"/node_modules/"}, setup: "npm install", addSDK: sdkFrom(assemblyscript.Source, "assemblyscript/wasmill")},
 	{name: "c", addSDK: sdkFrom(c.Source, "c")},
 }
 
@@ -44,6 +45,16 @@ func Languages() []string {
 		names[i] = l.name
 	}
 	return names
+}
+
+// Setup is the command that a new plugin in a language of Languages needs once
+// before its first build; "" = none.
+func Setup(lang string) string {
+	l, err := find(lang)
+	if err != nil {
+		return ""
+	}
+	return l.setup
 }
 
 func find(name string) (language, error) {

@@ -247,7 +247,10 @@ func (a *app) openTracer(ctx context.Context, p *plan.Plan, log *slog.Logger, li
 	if err != nil {
 		return nil, invalid("%s: [tracing]: %w", p.File, err)
 	}
-	return t, t.Open(ctx)
+	if err := t.Open(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // ledgerBeside is where the second copy of a store's ledger is: not in it, so

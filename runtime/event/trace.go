@@ -40,11 +40,11 @@ func sameLetters(k []byte, lower string) bool {
 	return true
 }
 
-// TraceID names a trace, SpanID a span of it. The zero values are none.
-type (
-	TraceID [16]byte
-	SpanID  [8]byte
-)
+// TraceID names a trace. The zero TraceID is none.
+type TraceID [16]byte
+
+// SpanID names a span of a trace. The zero SpanID is none.
+type SpanID [8]byte
 
 // String is the ID in hex; "" for none.
 func (t TraceID) String() string {

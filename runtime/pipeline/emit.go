@@ -226,9 +226,9 @@ func (r *run) message(o *abi.Output, src *abi.Event, at int) (event.Output, erro
 			msg.Payload = src.Payload
 		}
 		if src.HeaderCount > 0 {
-			n := 0
-			h, n = r.inherit(h, o, src, parent != "")
-			count += n
+			var taken int
+			h, taken = r.inherit(h, o, src, parent != "")
+			count += taken
 		}
 	}
 	h = append(h, o.Headers...)

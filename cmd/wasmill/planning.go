@@ -26,7 +26,7 @@ func (in *instance) planned(ctx context.Context, text *string, builtins []string
 	}
 	cfg, findings := config.Parse(file, src, builtins...)
 	out.Findings = toldFindings(findings)
-	if findings.Err() != nil {
+	if cfg == nil { // a finding is an error
 		return out, nil
 	}
 	next, err := plan.From(cfg, file)

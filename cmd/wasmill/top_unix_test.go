@@ -50,7 +50,7 @@ func emulate(t *testing.T, cmd *exec.Cmd, columns, rows int) *emulated {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-e.drawn
-		_ = e.screen.Emulator.Close()
+		_ = e.screen.Close()
 		_ = file.Close()
 		e.answered.Wait()
 	})

@@ -73,16 +73,20 @@ func (s *topScreen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if s.failed = msg.err; msg.err == nil {
 			s.last, s.heard = msg.st, time.Now()
 		}
-		return s, s.wait()
+		next := s.wait()
+		return s, next
 	case tea.PasteMsg:
 		if s.typing {
 			s.fl.filter += clean(msg.Content)
 		}
 	case tea.KeyPressMsg:
+		var next tea.Cmd
 		if s.typing {
-			return s, s.typed(msg)
+			next = s.typed(msg)
+		} else {
+			next = s.pressed(msg.String())
 		}
-		return s, s.pressed(msg.String())
+		return s, next
 	}
 	return s, nil
 }

@@ -15,7 +15,7 @@ type route struct {
 func (s *Server) routes() []route {
 	var out []route
 	raw := func(least Role, pattern string, h http.HandlerFunc) { out = append(out, route{pattern, least, h}) }
-	handle := func(least Role, pattern string, h handler) { raw(least, pattern, s.serve(h)) }
+	read := func(pattern string, h handler) { raw(RoleView, pattern, s.serve(h)) }
 	// What changes something is in the audit log, by its verb.
 	change := func(least Role, pattern, verb string, h handler) { raw(least, pattern, s.act(verb, h)) }
 
@@ -28,39 +28,39 @@ func (s *Server) routes() []route {
 	raw(roleOpen, "GET /assets/{name}", s.asset)
 
 	change(RoleView, "POST /api/v1/session", "session.begin", s.beginSession)
-	handle(RoleView, "GET /api/v1/session", s.whoami)
+	read("GET /api/v1/session", s.whoami)
 	change(RoleView, "DELETE /api/v1/session", "session.end", s.endSession)
 
-	handle(RoleView, "GET /api/v1/status", s.status)
+	read("GET /api/v1/status", s.status)
 	raw(RoleView, "GET /api/v1/events", s.events)
-	handle(RoleView, "GET /api/v1/config", s.config)
+	read("GET /api/v1/config", s.config)
 	change(RoleOperate, "POST /api/v1/reload", "reload", s.inTurn("reload", theConfiguration, s.reload))
 	change(RoleOperate, "POST /api/v1/apply", "apply", s.inTurn("apply", theConfiguration, s.apply))
 	raw(RoleOperate, "POST /api/v1/plan", s.serve(s.plan)) // it changes nothing, but loads what would be loaded
 	change(RoleOperate, "POST /api/v1/drain", "drain", s.drainInstance)
 	raw(RoleAdmin, "GET /api/v1/backup", s.backup)
-	handle(RoleView, "GET /api/v1/topics", s.topics)
-	handle(RoleView, "GET /api/v1/topics/{name}", s.topic)
+	read("GET /api/v1/topics", s.topics)
+	read("GET /api/v1/topics/{name}", s.topic)
 	change(RoleAdmin, "POST /api/v1/topics/{name}/publish", "topics.publish", s.publish)
 	raw(RoleView, "GET /api/v1/topics/{name}/tail", s.tail)
 	raw(RoleView, "GET /api/v1/topics/{name}/watch", s.watchTopic)
-	handle(RoleView, "GET /api/v1/topics/{name}/messages/{seq}", s.message)
-	handle(RoleView, "GET /api/v1/pipelines", s.pipelines)
-	handle(RoleView, "GET /api/v1/pipelines/{name}", s.pipeline)
+	read("GET /api/v1/topics/{name}/messages/{seq}", s.message)
+	read("GET /api/v1/pipelines", s.pipelines)
+	read("GET /api/v1/pipelines/{name}", s.pipeline)
 	raw(RoleView, "GET /api/v1/pipelines/{name}/watch", s.watchStage)
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/pause", "pipelines.pause", s.pause)
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/resume", "pipelines.resume", s.resume)
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/drain", "pipelines.drain", s.inTurn("pipelines.drain", thePipeline, s.drain))
 	change(RoleOperate, "POST /api/v1/pipelines/{name}/reset", "pipelines.reset", s.inTurn("pipelines.reset", thePipeline, s.reset))
-	handle(RoleView, "GET /api/v1/plugins", s.plugins)
-	handle(RoleView, "GET /api/v1/plugins/{name}", s.plugin)
+	read("GET /api/v1/plugins", s.plugins)
+	read("GET /api/v1/plugins/{name}", s.plugin)
 	change(RoleOperate, "POST /api/v1/plugins/{name}/rollback", "plugins.rollback", s.inTurn("plugins.rollback", thePlugin, s.rollback))
-	handle(RoleView, "GET /api/v1/dead-letters", s.deadLetters)
-	handle(RoleView, "GET /api/v1/dead-letters/{id}", s.deadLetter)
+	read("GET /api/v1/dead-letters", s.deadLetters)
+	read("GET /api/v1/dead-letters/{id}", s.deadLetter)
 	change(RoleAdmin, "POST /api/v1/dead-letters/{id}/redrive", "dlq.redrive", s.inTurn("dlq.redrive", theDeadLetters, s.redriveEdited))
 	change(RoleOperate, "POST /api/v1/dead-letters/redrive", "dlq.redrive", s.inTurn("dlq.redrive", theDeadLetters, s.redrive))
 	change(RoleAdmin, "POST /api/v1/dead-letters/purge", "dlq.purge", s.inTurn("dlq.purge", theDeadLetters, s.purge))
-	handle(RoleView, "GET /api/v1/audit", s.audit)
+	read("GET /api/v1/audit", s.audit)
 	raw(RoleView, "GET /api/v1/audit/tail", s.auditTail)
 	raw(RoleView, "/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, failure(http.StatusNotFound, "nothing is served at %s %s: there are the dashboard at /, /healthz, /readyz, /metrics and, under /api/v1/, status, events, config, plan, apply, topics, pipelines, plugins, dead-letters and audit",

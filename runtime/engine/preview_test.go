@@ -54,11 +54,13 @@ func TestPreview(t *testing.T) {
 		{name: "a module", toml: two, before: func(w *world) { w.module("left", "l2") }, want: []string{
 			fmt.Sprintf("change plugin left: generation module %.5s>%.5s", digestOf([]byte("l1")), digestOf([]byte("l2"))),
 		}},
-		{name: "limits in place, and with a module by a generation", toml: two + "[plugins.left.limits]\nmax_in_flight = 600\n[plugins.right.limits]\nmax_in_flight = 600\n",
+		{
+			name: "limits in place, and with a module by a generation", toml: two + "[plugins.left.limits]\nmax_in_flight = 600\n[plugins.right.limits]\nmax_in_flight = 600\n",
 			before: func(w *world) { w.module("right", "r2") }, want: []string{
 				"change plugin left: in-place limits.max_in_flight 4096>600",
 				fmt.Sprintf("change plugin right: generation limits.max_in_flight 4096>600 module %.5s>%.5s", digestOf([]byte("r1")), digestOf([]byte("r2"))),
-			}},
+			},
+		},
 		{name: "other subjects of an output topic start its pipelines again", toml: strings.Replace(two, `["a.>"]`, `["a.>", "z.>"]`, 1), want: []string{
 			`change topic a: in-place subjects ["a.>>["a.>`, "change pipeline a: pipeline-restart",
 		}},
@@ -67,12 +69,14 @@ func TestPreview(t *testing.T) {
 			`add plugin other: generation path >"left`, "remove plugin right: in-place",
 			"remove pipeline b: in-place", `add pipeline c: in-place from >"in" stages >["oth to >"c" subject >"c.x"`,
 		}},
-		{name: "what is not shown of a value", toml: two + "[plugins.left.config]\napi_key = 'b'\n",
+		{
+			name: "what is not shown of a value", toml: two + "[plugins.left.config]\napi_key = 'b'\n",
 			before: func(w *world) {
 				if _, err := w.engine.Apply(w.t.Context(), w.plan(two+"[plugins.left.config]\napi_key = 'a'\n")); err != nil {
 					w.t.Fatal(err)
 				}
-			}, want: []string{`change plugin left: generation config.api_key "[sec>"[sec`}},
+			}, want: []string{`change plugin left: generation config.api_key "[sec>"[sec`},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,13 +19,13 @@ type attempts struct {
 	mu struct {
 		sync.Mutex
 		// When an address will have made up for all its attempts.
-		clear map[netip.Prefix]time.Time
+		even map[netip.Prefix]time.Time
 	}
 }
 
 func newAttempts() *attempts {
 	a := &attempts{}
-	a.mu.clear = map[netip.Prefix]time.Time{}
+	a.mu.even = map[netip.Prefix]time.Time{}
 	return a
 }
 
@@ -56,29 +56,29 @@ func origin(remote string) netip.Prefix {
 func (a *attempts) begin(from netip.Prefix, now time.Time) (wait time.Duration, last bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	clear, known := a.mu.clear[from]
-	if !known || clear.Before(now) {
-		clear = now
+	even, known := a.mu.even[from]
+	if !known || even.Before(now) {
+		even = now
 	}
-	clear = clear.Add(attemptEvery)
-	if over := clear.Sub(now) - freeAttempts*attemptEvery; over > 0 {
+	even = even.Add(attemptEvery)
+	if over := even.Sub(now) - freeAttempts*attemptEvery; over > 0 {
 		return over, false
 	}
-	if !known && len(a.mu.clear) >= mostAddresses {
+	if !known && len(a.mu.even) >= mostAddresses {
 		a.forgetLocked(now)
 	}
-	a.mu.clear[from] = clear
-	return 0, clear.Sub(now) > (freeAttempts-1)*attemptEvery
+	a.mu.even[from] = even
+	return 0, even.Sub(now) > (freeAttempts-1)*attemptEvery
 }
 
 // right takes an attempt back: its token was right.
 func (a *attempts) right(from netip.Prefix, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if clear := a.mu.clear[from].Add(-attemptEvery); clear.After(now) {
-		a.mu.clear[from] = clear
+	if even := a.mu.even[from].Add(-attemptEvery); even.After(now) {
+		a.mu.even[from] = even
 	} else {
-		delete(a.mu.clear, from)
+		delete(a.mu.even, from)
 	}
 }
 
@@ -86,14 +86,14 @@ func (a *attempts) right(from netip.Prefix, now time.Time) {
 // else of the one that is nearest to it.
 func (a *attempts) forgetLocked(now time.Time) {
 	var nearest netip.Prefix
-	for from, clear := range a.mu.clear {
-		if !clear.After(now) {
-			delete(a.mu.clear, from)
-		} else if best, ok := a.mu.clear[nearest]; !ok || clear.Before(best) {
+	for from, even := range a.mu.even {
+		if !even.After(now) {
+			delete(a.mu.even, from)
+		} else if best, ok := a.mu.even[nearest]; !ok || even.Before(best) {
 			nearest = from
 		}
 	}
-	if len(a.mu.clear) >= mostAddresses {
-		delete(a.mu.clear, nearest)
+	if len(a.mu.even) >= mostAddresses {
+		delete(a.mu.even, nearest)
 	}
 }

@@ -42,7 +42,7 @@ func TestAttempts(t *testing.T) {
 			}
 			a.right(from, start)
 		}
-		if len(a.mu.clear) != 0 {
+		if len(a.mu.even) != 0 {
 			t.Error("they are remembered")
 		}
 	})
@@ -81,7 +81,7 @@ func TestAttempts(t *testing.T) {
 		for i := range 2 * mostAddresses {
 			a.begin(addr(fmt.Sprintf("172.16.%d.%d", i/256, i%256)), start)
 		}
-		if n := len(a.mu.clear); n > mostAddresses {
+		if n := len(a.mu.even); n > mostAddresses {
 			t.Errorf("%d addresses are remembered", n)
 		}
 		if wait, _ := a.begin(worst, start); wait == 0 {
@@ -89,7 +89,7 @@ func TestAttempts(t *testing.T) {
 		}
 		later := start.Add(time.Hour)
 		a.begin(addr("10.9.9.9"), later)
-		if n := len(a.mu.clear); n != 1 {
+		if n := len(a.mu.even); n != 1 {
 			t.Errorf("after an hour %d addresses are remembered", n)
 		}
 	})

@@ -233,7 +233,7 @@ func TestClientIsToldToWait(t *testing.T) {
 	if e.Status != http.StatusTooManyRequests || !strings.Contains(e.Message, "is looked at in") {
 		t.Errorf("got %d %s", e.Status, e.Message)
 	}
-	res, err := http.Get(s.URL() + "/healthz") //nolint:noctx // it ends with the server
+	res, err := http.Get(s.URL() + "/healthz")
 	if err != nil {
 		t.Fatal(err)
 	}

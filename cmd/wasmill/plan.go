@@ -11,6 +11,7 @@ import (
 
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/config"
+	"github.com/wasmill/wasmill/runtime/engine"
 	"github.com/wasmill/wasmill/runtime/status"
 )
 
@@ -81,6 +82,9 @@ func (a *app) applyCmd() *cobra.Command {
 			"configuration or a plugin is refused.",
 		Args: exactly("[FILE]"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if hash == "" && c.Flags().Changed("hash") { // a variable that is not set must not mean "whatever it is"
+				return invalid("apply: --hash \"\": %w: \"wasmill plan\" prints one", engine.ErrBadHash)
+			}
 			text, file, err := a.proposed(args)
 			if err != nil {
 				return err
@@ -206,8 +210,21 @@ func (a *app) printPlan(p status.Plan, url, file string) {
 		if restart > 0 {
 			a.printf("; %s", a.paint(a.stdout, yellow, fmt.Sprintf("%d of them only when the process starts again", restart)))
 		}
-		a.printf("\nto do exactly this: wasmill apply --hash %s\n", p.Hash)
+		a.printf("\nto do exactly this: %swasmill apply --hash %s\n", placing(p.File, file), p.Hash)
 	}
+}
+
+// placing is what comes before an apply of a file that is not the instance's own.
+func placing(own, file string) string {
+	if file == "" {
+		return ""
+	}
+	if a, err := os.Stat(own); err == nil {
+		if b, err := os.Stat(file); err == nil && os.SameFile(a, b) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("put %s in the place of %s, then ", file, own)
 }
 
 func (a *app) printApplied(done status.Applied, url string) {

@@ -319,7 +319,7 @@ func (e *Engine) rolledBack(c *change, modules map[string]string) []string {
 		other := needsGeneration(p.mu.current.spec, p.mu.spec) || p.mu.barred != "" && p.mu.barred == modules[p.name] && digest != p.mu.barred
 		p.mu.Unlock()
 		if other {
-			out = append(out, fmt.Sprintf("plugin %q runs generation %d since a rollback; what its file and configuration say was rolled back, and is not taken before one of them changes", p.name, number))
+			out = append(out, fmt.Sprintf("plugin %q runs generation %d since a rollback; what its file and configuration say was rolled back, and is not taken before one of them changes or Wasmill starts again", p.name, number))
 		}
 	}
 	return out

@@ -19,11 +19,14 @@ func (in *instance) drain(who status.AuditRecord) {
 	}
 }
 
-// noteEnd records that the instance has drained, for whoever asked for it.
+// noteEnd records that the instance has drained, for whoever asked for it. The
+// end of a start that has failed is nobody's doing.
 func (in *instance) noteEnd(err error) {
 	rec := status.AuditRecord{Actor: signaled, Action: "drain"}
 	if who := in.ended.Load(); who != nil {
 		rec = *who
+	} else if !in.opened {
+		return
 	}
 	in.audit.Note(auditOf(rec, err))
 }

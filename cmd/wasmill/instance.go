@@ -49,6 +49,7 @@ type instance struct {
 	log     *slog.Logger
 
 	watching  atomic.Bool                        // watch is open
+	opened    bool                               // nothing is left to fail of the start
 	interrupt func()                             // ends the verb as a signal does
 	ended     atomic.Pointer[status.AuditRecord] // who had it drained over the admin endpoint
 }
@@ -117,12 +118,14 @@ func (a *app) open(ctx context.Context, p *plan.Plan, o opening) (_ *instance, e
 		}
 		return nil, &exitError{exitInvalid, config.Place(relative(p.File), err)}
 	}
+	in.opened = true
 	return in, nil
 }
 
 // watchFiles applies changes of the TOML file and of modules from now on.
 func (in *instance) watchFiles(ctx context.Context) error {
 	if err := in.watch.Open(ctx); err != nil {
+		in.opened = false
 		return environment("watch %s: %w", in.plan.Dir, err)
 	}
 	in.watching.Store(true)

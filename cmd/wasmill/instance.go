@@ -278,7 +278,7 @@ func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps 
 	b := in.broker
 	s, err := admin.New(cfg, admin.Deps{
 		Status:    in.engine.Status,
-		Pipelines: in.engine,
+		Pipelines: replays{in.engine},
 		Plugins:   in.engine,
 		Topics:    b,
 		Publisher: func(ctx context.Context, topic string) (admin.Publisher, error) {
@@ -363,7 +363,7 @@ func httpStatus(err error) int {
 	switch {
 	case errors.Is(err, engine.ErrNotFound), errors.Is(err, broker.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, broker.ErrBadStart), errors.Is(err, engine.ErrBadHash):
+	case errors.Is(err, broker.ErrBadStart), errors.Is(err, engine.ErrBadHash), errors.Is(err, engine.ErrBadReplay):
 		return http.StatusBadRequest
 	case errors.As(err, &held):
 		return http.StatusServiceUnavailable

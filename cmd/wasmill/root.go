@@ -63,7 +63,7 @@ func (a *app) root() *cobra.Command {
 	add(groupStart, a.quickstartCmd(), a.newCmd(), a.buildCmd(), a.testCmd(), a.doctorCmd())
 	add(groupRun, a.devCmd())
 	add(groupRun, a.runCmd(), a.validateCmd(), a.schemaCmd(), a.benchCmd())
-	add(groupOperate, a.statusCmd(), a.topCmd(), a.planCmd(), a.applyCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd(), a.auditCmd(), a.drainCmd(), a.backupCmd(), a.restoreCmd(),
+	add(groupOperate, a.statusCmd(), a.topCmd(), a.planCmd(), a.applyCmd(), a.topicsCmd(), a.pipelinesCmd(), a.pluginsCmd(), a.dlqCmd(), a.auditCmd(), a.drainCmd(), a.named(pipelineNames, a.replayCmd()), a.backupCmd(), a.restoreCmd(),
 		a.healthcheckCmd(), a.grafanaCmd())
 	root.AddCommand(a.versionCmd(), a.completionCmd(), a.manCmd(), a.builtinsTopic())
 	root.AddCommand(a.helpTopics()...)

@@ -53,6 +53,8 @@ var leastRoles = map[string]admin.Role{
 	"POST /api/v1/pipelines/{name}/reset":  admin.RoleOperate,
 	"POST /api/v1/pipelines/{name}/drain":  admin.RoleOperate,
 	"POST /api/v1/drain":                   admin.RoleOperate,
+	"POST /api/v1/pipelines/{name}/replay": admin.RoleAdmin,
+	"GET /api/v1/plugins/{name}/module":    admin.RoleAdmin,
 
 	"GET /api/v1/plugins":                  admin.RoleView,
 	"GET /api/v1/plugins/{name}":           admin.RoleView,

@@ -70,6 +70,9 @@ type Pipelines interface {
 	Pipeline(name string) (status.Pipeline, error)
 	Pause(ctx context.Context, name string) error
 	Resume(ctx context.Context, name string) error
+	// Replay runs events through the stages once more; PreviewReplay counts them.
+	PreviewReplay(ctx context.Context, name string, r ReplayRequest) (status.Replayed, error)
+	Replay(ctx context.Context, name string, r ReplayRequest) (status.Replayed, error)
 	// Drain pauses and waits until nothing is in flight, or ctx ends.
 	Drain(ctx context.Context, name string) error
 	PreviewReset(ctx context.Context, name, to string) (status.Reset, error)
@@ -80,6 +83,7 @@ type Pipelines interface {
 type Plugins interface {
 	Plugins(ctx context.Context) []status.Plugin
 	Rollback(ctx context.Context, plugin string) (status.Generation, error)
+	Module(plugin string) ([]byte, error) // that it runs
 }
 
 // Topics reads topics by direct get: looking at a topic makes no consumer.

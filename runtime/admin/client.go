@@ -318,7 +318,7 @@ func callSlow[T any](ctx context.Context, c *Client, path string, body any) (T, 
 	slow := *c
 	if tr, ok := c.http.Transport.(*http.Transport); ok {
 		tr = tr.Clone()
-		tr.ResponseHeaderTimeout = actionTimeout
+		tr.ResponseHeaderTimeout = 0 // it ends with ctx, or when the instance does
 		slow.http = &http.Client{Transport: tr}
 		defer tr.CloseIdleConnections()
 	}

@@ -62,6 +62,17 @@ func (f *fake) Resume(_ context.Context, name string) error { f.called("resume %
 
 func (f *fake) Drain(_ context.Context, name string) error { f.called("drain %s", name); return nil }
 
+func (f *fake) PreviewReplay(context.Context, string, admin.ReplayRequest) (status.Replayed, error) {
+	return status.Replayed{Events: 2}, nil
+}
+
+func (f *fake) Replay(_ context.Context, name string, r admin.ReplayRequest) (status.Replayed, error) {
+	f.called("replay %s into %s", name, r.Into)
+	return status.Replayed{Events: 2, NextSeq: 3, Outputs: 2}, nil
+}
+
+func (f *fake) Module(string) ([]byte, error) { return []byte("module"), nil }
+
 func (f *fake) PreviewReset(_ context.Context, name, to string) (status.Reset, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

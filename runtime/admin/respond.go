@@ -72,7 +72,7 @@ func (s *Server) serve(h handler) http.HandlerFunc {
 				return
 			}
 		}
-		v, err := h(r.WithContext(context.WithValue(r.Context(), warningKey{}, w.Header())))
+		v, err := h(r.WithContext(context.WithValue(r.Context(), writerKey{}, w)))
 		if err != nil {
 			s.fail(w, err)
 			return
@@ -81,12 +81,21 @@ func (s *Server) serve(h handler) http.HandlerFunc {
 	}
 }
 
-type warningKey struct{}
+type writerKey struct{}
+
+// endless takes the time limit off the answer of the request of ctx, which then
+// ends when its client does.
+func endless(ctx context.Context) error {
+	if w, ok := ctx.Value(writerKey{}).(http.ResponseWriter); ok {
+		return http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	}
+	return nil
+}
 
 // warn puts a warning beside the answer of the request of ctx.
 func warn(ctx context.Context, text string) {
-	if h, ok := ctx.Value(warningKey{}).(http.Header); ok {
-		h.Set(WarningHeader, text)
+	if w, ok := ctx.Value(writerKey{}).(http.ResponseWriter); ok {
+		w.Header().Set(WarningHeader, text)
 	}
 }
 

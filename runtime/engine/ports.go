@@ -47,6 +47,9 @@ type messageStore interface {
 	Topic(ctx context.Context, name string) (status.Topic, error)
 	Get(ctx context.Context, topic string, seq uint64) (status.Message, error)
 	Next(ctx context.Context, topic string, fromSeq uint64, subject string) (status.Message, error)
+	// Place is the sequence of a place, Count how many events are from begin to before end.
+	Place(ctx context.Context, topic, at string) (uint64, error)
+	Count(ctx context.Context, topic string, filter []string, begin, end uint64) (uint64, error)
 	Publish(ctx context.Context, topic string, m event.Output) (uint64, error)
 	DeleteMessage(ctx context.Context, topic string, seq uint64) error
 }

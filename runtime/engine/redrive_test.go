@@ -121,3 +121,9 @@ func TestRedriveOfMany(t *testing.T) {
 		}
 	})
 }
+
+func (m *endless) Place(context.Context, string, string) (uint64, error) { return 1, nil }
+
+func (m *endless) Count(context.Context, string, []string, uint64, uint64) (uint64, error) {
+	return m.n, nil
+}

@@ -261,3 +261,14 @@ func (w *world) DeleteMessage(_ context.Context, topic string, seq uint64) error
 	w.change(func() { w.topics[topic][seq-1].deleted = true })
 	return nil
 }
+
+func (w *world) Place(_ context.Context, topic, at string) (uint64, error) {
+	if at == "end" {
+		return uint64(len(w.topics[topic])) + 1, nil
+	}
+	return 1, broker.CheckStart(at)
+}
+
+func (w *world) Count(_ context.Context, _ string, _ []string, begin, end uint64) (uint64, error) {
+	return end - begin, nil
+}

@@ -45,3 +45,22 @@ type DeadLetterCount struct {
 	Topic    string `json:"source_topic"`
 	Count    int    `json:"count"`
 }
+
+// Replayed is what came of events of a topic that went through the stages of a
+// pipeline once more, or of how many it would come.
+type Replayed struct {
+	Pipeline string `json:"pipeline"`
+	Topic    string `json:"topic"`
+	Into     string `json:"into,omitempty"`
+	FromSeq  uint64 `json:"from_seq"`
+	ToSeq    uint64 `json:"to_seq"` // the last; below FromSeq there is none
+	Events   uint64 `json:"events"` // that the pipeline's filter lets through
+	DryRun   bool   `json:"dry_run,omitempty"`
+
+	NextSeq uint64   `json:"next_seq,omitempty"` // behind the last event that went through
+	Outputs int      `json:"outputs"`            // stored in Into
+	Dropped int      `json:"dropped"`            // events of which nothing came
+	Failed  int      `json:"failed"`             // events that would be dead letters
+	Refused int      `json:"refused"`            // outputs that Into does not take
+	Reasons []string `json:"reasons,omitempty"`  // of the first of those that failed or were refused
+}

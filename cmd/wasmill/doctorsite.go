@@ -157,9 +157,12 @@ func (s *site) checkSecrets() check {
 // look asks the instance at the address at hand what it is.
 func (s *site) look(ctx context.Context) {
 	cl, err := s.a.client()
-	if err != nil {
-		return // the configuration or its secrets say why
+	if err != nil { // for want of the token, perhaps: one that answers is seen without
+		if cl, err = s.a.openClient(); err != nil {
+			return
+		}
 	}
+	defer cl.Close() // of connections that are idle; it can be used after
 	ctx, cancel := context.WithTimeout(ctx, siteTimeout)
 	defer cancel()
 	s.url = cl.URL()
@@ -167,11 +170,21 @@ func (s *site) look(ctx context.Context) {
 	switch {
 	case err != nil:
 		errors.As(err, &s.mute)
-	case s.plan != nil && st.Config != s.plan.File:
+	case s.plan != nil && !sameFile(st.Config, s.plan.File):
 		s.other = &st
 	default:
 		s.runs, s.found = &st, cl
 	}
+}
+
+// sameFile says whether two paths lead to the same file.
+func sameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 // checkInstance says how the running instance is.
@@ -246,6 +259,8 @@ func (s *site) checkAdmin(ctx context.Context) check {
 		k.Detail += "; only from this machine, where everybody may do everything"
 	case local:
 		k.Detail += "; only from this machine, by " + plural(tokens, "token")
+	case p.Admin.TLSCert != "":
+		k.Detail += "; from other machines by " + plural(tokens, "token") + ", over TLS"
 	default: // a token is demanded by the configuration
 		k.Detail += "; from other machines by " + plural(tokens, "token") + ", which plain HTTP does not hide: \"wasmill help security\""
 	}

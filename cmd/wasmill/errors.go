@@ -58,6 +58,7 @@ func exitCode(err error) int {
 		brokerEnv   *broker.EnvError
 		listen      *admin.ListenError
 		unreachable *admin.UnreachableError
+		brokenOff   *admin.BrokenOffError
 		notWasmill  *admin.NotWasmillError
 		noTLS       *admin.TLSError
 		certificate *admin.CertificateError
@@ -70,7 +71,7 @@ func exitCode(err error) int {
 		answer      *admin.Error
 	)
 	switch {
-	case errors.As(err, &brokerEnv), errors.As(err, &listen), errors.As(err, &unreachable),
+	case errors.As(err, &brokerEnv), errors.As(err, &listen), errors.As(err, &unreachable), errors.As(err, &brokenOff),
 		errors.As(err, &notWasmill), errors.As(err, &noTLS), errors.As(err, &certificate), errors.As(err, &toolchain):
 		return exitEnv
 	case errors.As(err, &findings), errors.As(err, &load), errors.As(err, &topic),

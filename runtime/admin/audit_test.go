@@ -90,14 +90,15 @@ func TestAudit(t *testing.T) {
 			if err := f(); err != nil {
 				t.Errorf("%s: %v", verb, err)
 			}
-			list, err := cl.Audit(ctx, status.AuditFilter{Action: verb})
-			if verb == "pipelines.replay" && len(list) == 2 {
-				list = list[1:] // it has begun
+			outcome := status.AuditOK
+			if verb == "drain" { // its outcome is recorded at the end
+				outcome = status.AuditBegun
 			}
+			list, err := cl.Audit(ctx, status.AuditFilter{Action: verb, Outcome: outcome})
 			if err != nil || len(list) != 1 {
 				t.Fatalf("%s: %d records, %v", verb, len(list), err)
 			}
-			if r := list[0]; r.Actor != admin.TokenHolder || r.Remote != "127.0.0.1" || r.Outcome != status.AuditOK && verb != "drain" {
+			if r := list[0]; r.Actor != admin.TokenHolder || r.Remote != "127.0.0.1" {
 				t.Errorf("%s: %+v", verb, r)
 			}
 		}
@@ -113,6 +114,32 @@ func TestAudit(t *testing.T) {
 			if do[m[1]] == nil {
 				t.Errorf("%s is not tested", m[1])
 			}
+		}
+	})
+	t.Run("a reset is recorded before it begins, so that a crash cannot hide it", func(t *testing.T) {
+		t.Parallel()
+		log := &auditLog{}
+		f := &fake{audit: log}
+		var before []status.AuditRecord
+		f.resetting = func(ctx context.Context) { before, _ = log.List(ctx, status.AuditFilter{}) }
+		cl := client(t, open(t, f, admin.Config{}), "")
+		if _, err := cl.PreviewReset(t.Context(), "alerts", "7"); err != nil {
+			t.Fatal(err)
+		}
+		if len(log.records) != 0 {
+			t.Errorf("looking is recorded: %+v", log.records)
+		}
+		if _, err := cl.Reset(t.Context(), "alerts", "7", nil); err != nil {
+			t.Fatal(err)
+		}
+		if len(before) != 1 {
+			t.Fatalf("before: %+v", before)
+		}
+		if r := before[0]; r.Outcome != status.AuditBegun || r.Target != "alerts" || r.Details["from_seq"] != "10" || r.Details["next_seq"] != "7" {
+			t.Errorf("%+v", r)
+		}
+		if n := len(log.records); n != 2 || log.records[1].Outcome != status.AuditOK {
+			t.Errorf("after: %+v", log.records)
 		}
 	})
 	t.Run("an action whose record is not stored is done, and says so", func(t *testing.T) {

@@ -9,9 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/status"
@@ -25,6 +27,7 @@ type Client struct {
 	http    *http.Client
 	patient *http.Client // for what may take minutes until it answers
 	warn    func(string)
+	asks    bool // its requests change nothing, whatever their method
 }
 
 // NewClient returns a client of the endpoint at base, such as
@@ -74,6 +77,21 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// BrokenOffError says that a request which changes something was on its way when
+// the connection ended, or no answer came in time: nobody here knows what came of it.
+type BrokenOffError struct {
+	URL string
+	Err error
+}
+
+func (e *BrokenOffError) Error() string {
+	return fmt.Sprintf("the Wasmill at %s has not answered (%v): what was asked for may have been done: look before you repeat it, \"wasmill audit list\" says what was begun",
+		e.URL, rootCause(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *BrokenOffError) Unwrap() error { return e.Err }
 
 // NotWasmillError says that something else answers there.
 type NotWasmillError struct{ URL, Detail string }
@@ -125,7 +143,7 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 // Plan asks what taking a configuration would change; nil is what the
 // instance's own file says now. One that is not valid is no error.
 func (c *Client) Plan(ctx context.Context, config *string) (status.Plan, error) {
-	return call[status.Plan](ctx, c.waiting(), http.MethodPost, "/api/v1/plan", nil, PlanRequest{Config: config})
+	return call[status.Plan](ctx, c.asking().waiting(), http.MethodPost, "/api/v1/plan", nil, PlanRequest{Config: config})
 }
 
 // Apply makes the instance take its file under the request's conditions. With
@@ -136,7 +154,14 @@ func (c *Client) Apply(ctx context.Context, r ApplyRequest) (status.Applied, err
 
 // waiting is a client that waits for minutes for the head of an answer.
 func (c *Client) waiting() *Client {
-	return &Client{base: c.base, token: c.token, http: c.patient, patient: c.patient, warn: c.warn}
+	return &Client{base: c.base, token: c.token, http: c.patient, patient: c.patient, warn: c.warn, asks: c.asks}
+}
+
+// asking is a client of requests that change nothing.
+func (c *Client) asking() *Client {
+	out := *c
+	out.asks = true
+	return &out
 }
 
 // Topics lists the topics.
@@ -280,7 +305,7 @@ func (c *Client) Reset(ctx context.Context, name, to string, seen *status.Reset)
 
 // PreviewReset says what Reset would do.
 func (c *Client) PreviewReset(ctx context.Context, name, to string) (status.Reset, error) {
-	return c.reset(ctx, name, resetRequest{To: to, DryRun: true})
+	return c.asking().reset(ctx, name, resetRequest{To: to, DryRun: true})
 }
 
 func (c *Client) reset(ctx context.Context, name string, req resetRequest) (status.Reset, error) {
@@ -362,6 +387,12 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	var sent atomic.Bool
+	if method != http.MethodGet {
+		req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			WroteHeaders: func() { sent.Store(true) },
+		}))
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -369,6 +400,9 @@ func (c *Client) send(ctx context.Context, method, path string, q url.Values, bo
 		}
 		if wrong := tlsProblem(c.base, err); wrong != nil {
 			return wrong
+		}
+		if sent.Load() && !c.asks {
+			return &BrokenOffError{URL: c.base, Err: err}
 		}
 		return &UnreachableError{URL: c.base, Err: err}
 	}

@@ -47,7 +47,7 @@ const (
 func (c *Client) Redrive(ctx context.Context, sel Selection, progress func(status.Redriven)) (status.Redriven, error) {
 	const path = "/api/v1/dead-letters/redrive"
 	if sel.DryRun {
-		return callSlow[status.Redriven](ctx, c, path, sel)
+		return callSlow[status.Redriven](ctx, c.asking(), path, sel)
 	}
 	sel.Limit = redriveLot
 	if sel.Rate > 0 {

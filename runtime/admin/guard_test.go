@@ -301,6 +301,25 @@ func TestOpenAndClose(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("it ends before it answers", func(t *testing.T) {
+		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		defer srv.Close()
+		c := admin.NewClient(srv.URL, "")
+		defer c.Close()
+		_, err := c.Reset(t.Context(), "alerts", "7", nil)
+		var off *admin.BrokenOffError
+		if !errors.As(err, &off) || !strings.Contains(err.Error(), "may have been done") {
+			t.Errorf("a reset: %v", err)
+		}
+		_, preview := c.PreviewReset(t.Context(), "alerts", "7")
+		_, show := c.Pipeline(t.Context(), "alerts")
+		for _, err := range []error{preview, show} {
+			var gone *admin.UnreachableError
+			if !errors.As(err, &gone) {
+				t.Errorf("a question: %v", err)
+			}
+		}
+	})
 	t.Run("something else listens", func(t *testing.T) {
 		srv := httptest.NewServer(http.NotFoundHandler())
 		defer srv.Close()

@@ -155,6 +155,8 @@ func (s *Server) reset(r *http.Request) (any, error) {
 		a.detail("repeated", strconv.FormatUint(would.Repeated, 10))
 		a.detail("skipped", strconv.FormatUint(would.Skipped, 10))
 	}
+	a.detail("next_seq", strconv.FormatUint(would.NextSeq, 10))
+	a.announce(r.Context()) // a crash on the way must not leave the move untold
 	seq, err := s.deps.Pipelines.Reset(r.Context(), name, req.To)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func (e *GoneError) Error() string {
 // "end" (behind the last), a sequence, or an RFC 3339 time (of when it was
 // stored); "all", "new" and "seq:N" are understood as well. Other than the start
 // of a new pipeline it is exact: a sequence, or a time, of which events are gone
-// is a *GoneError. ErrBadStart, ErrNotFound.
+// is a *GoneError, and a time that has not come yet an ErrBadStart. ErrNotFound.
 func (b *Broker) Place(ctx context.Context, topic, at string) (uint64, error) {
 	seq, t, err := parseStart(at)
 	if err != nil {
@@ -64,6 +64,8 @@ func (b *Broker) Place(ctx context.Context, topic, at string) (uint64, error) {
 		return 0, gone(fmt.Sprintf("sequence %d", seq))
 	case seq > 0:
 		return seq, nil
+	case t.After(time.Now()):
+		return 0, fmt.Errorf("%w %q: that time has not come yet: behind the last event is \"end\"", ErrBadStart, at)
 	case first > 1 && last >= first && t.Before(info.State.FirstTime):
 		return 0, gone(t.UTC().Format(time.RFC3339))
 	}

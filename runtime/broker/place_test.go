@@ -52,7 +52,7 @@ func TestPlace(t *testing.T) {
 	wantGone("2", "sequence 2 is gone from topic \"in\": the first that is left is sequence 3 of ", 3)
 	wantGone(at[0].Format(time.RFC3339Nano), "is gone from topic", 3)
 	wantGone("7", "sequence 7 is not in topic \"in\" yet: it ends at sequence 5", 3)
-	for _, bad := range []string{"0", "seq:0", "seq:x", "-1", "yesterday", "99999999999999999999"} {
+	for _, bad := range []string{"0", "seq:0", "seq:x", "-1", "yesterday", "2199-01-01T00:00:00Z", "99999999999999999999"} {
 		if _, err := b.Place(ctx, "in", bad); !errors.Is(err, ErrBadStart) {
 			t.Errorf("%q: %v", bad, err)
 		}

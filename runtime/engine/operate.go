@@ -97,7 +97,7 @@ func (e *Engine) Reset(ctx context.Context, name, to string) (uint64, error) {
 	_ = s.stop(context.Background()) // the drain has a limit of its own
 	seq, err := e.data.ResetSource(ctx, name, s.spec.From, to)
 	if err == nil {
-		s.forgetPosition()
+		s.movePosition(seq)
 	}
 	p := e.plan()
 	if startErr := e.startPipeline(p, p.Pipeline(name), s); startErr != nil {
@@ -115,9 +115,11 @@ func (s *supervisor) isState(state string) bool {
 	return s.mu.state == state
 }
 
-// forgetPosition drops what was counted of the place in the topic.
-func (s *supervisor) forgetPosition() {
+// movePosition says where a stopped pipeline is before it has finished anything
+// from there on: behind what it will not read. How far that is from the end is
+// looked up anew.
+func (s *supervisor) movePosition(next uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.past.AckedSeq, s.mu.past.Lag = 0, 0
+	s.mu.past.AckedSeq, s.mu.past.Lag = next-min(next, 1), 0
 }

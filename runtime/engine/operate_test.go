@@ -113,6 +113,26 @@ func TestOperate(t *testing.T) {
 		w.wait("a", "1-l1", "2-l1", "3-l1", "2-l1", "3-l1")
 		w.wait("b", "1-r1", "2-r1", "3-r1")
 	})
+	t.Run("a paused pipeline that is reset is finished up to where it goes on", func(t *testing.T) {
+		t.Parallel()
+		w := twoPipelines(t)
+		w.send("in", "1", "2", "3")
+		w.wait("a", "1-l1", "2-l1", "3-l1")
+		if err := w.engine.Pause(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		for to, want := range map[string]uint64{"seq:3": 2, "all": 0} {
+			if _, err := w.engine.Reset(t.Context(), "a", to); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.engine.Drain(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			if p, err := w.engine.Pipeline("a"); err != nil || p.AckedSeq != want {
+				t.Errorf("reset to %s: finished up to %d, %v; want %d", to, p.AckedSeq, err, want)
+			}
+		}
+	})
 	t.Run("a reset to nowhere is refused and the pipeline goes on", func(t *testing.T) {
 		t.Parallel()
 		w := twoPipelines(t)

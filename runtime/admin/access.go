@@ -14,7 +14,7 @@ import (
 )
 
 // access decides who makes a request: it knows the tokens and the sessions that
-// began with them, and who has tried too many wrong ones. It is safe for
+// began with them, and who has presented too many wrong ones. It is safe for
 // concurrent use.
 type access struct {
 	sessionAge time.Duration
@@ -141,6 +141,8 @@ func bearer(r *http.Request) string {
 const (
 	codeRole    = "role"            // the token is good for less than was asked for
 	codeSession = "session_expired" // the session has ended: begin another
+
+	codeReserved = "reserved" // what is asked for is the runtime's alone
 )
 
 // allow lets a request through to next when who makes it has the role that is
@@ -190,21 +192,19 @@ func (a *access) identify(r *http.Request, least Role) (grant, *apiError) {
 		}
 		return g, nil
 	}
-	from := origin(r.RemoteAddr)
-	wait, last := a.attempts.begin(from, now)
+	g, ok := a.find(token, now)
+	if ok {
+		return g, nil
+	}
+	wait, last := a.attempts.wrong(origin(r.RemoteAddr), now)
 	if wait > 0 {
 		seconds := int(math.Ceil(wait.Seconds()))
-		e := failure(http.StatusTooManyRequests, "too many wrong tokens came from %s: the next one is looked at in %d s", r.RemoteAddr, seconds)
+		e := failure(http.StatusTooManyRequests, "the token is not one of this instance, and too many wrong ones came from %s: stop, and try no other in the next %d s", r.RemoteAddr, seconds)
 		e.retryAfter = seconds
 		return grant{}, e
 	}
-	g, ok := a.find(token, now)
-	if !ok {
-		if last {
-			a.log.Warn("an address presents one wrong token of the admin endpoint after the other; it has to wait between them now", "address", r.RemoteAddr)
-		}
-		return g, failure(http.StatusUnauthorized, "the token is not one of this instance: a bearer token is needed, of the role %s: %s", orMore(least), how)
+	if last {
+		a.log.Warn("an address presents one wrong token of the admin endpoint after the other", "address", r.RemoteAddr)
 	}
-	a.attempts.right(from, now)
-	return g, nil
+	return g, failure(http.StatusUnauthorized, "the token is not one of this instance: a bearer token is needed, of the role %s: %s", orMore(least), how)
 }

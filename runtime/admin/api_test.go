@@ -64,6 +64,21 @@ func TestPublish(t *testing.T) {
 			out:  []string{"quakes.raw a\nb"},
 		},
 		{
+			name: "nobody forges a record",
+			req:  admin.PublishRequest{Topic: "wasmill-audit", Subject: "wasmill.audit.x", Body: lines("{}")},
+			err:  "only the runtime writes to the topic wasmill-audit",
+		},
+		{
+			name: "nor a dead letter",
+			req:  admin.PublishRequest{Topic: "dead-letters", Subject: "wasmill.dead.x", Body: lines("{}")},
+			err:  "only the runtime writes to the topic dead-letters",
+		},
+		{
+			name: "nor a position",
+			req:  admin.PublishRequest{Topic: "wasmill-state", Subject: "wasmill.state.p.in.position", Body: lines("{}")},
+			err:  "only the runtime writes to the topic wasmill-state",
+		},
+		{
 			name: "the topic's only subject is the default",
 			req:  admin.PublishRequest{Topic: "one", Body: lines("a")},
 			want: admin.Published{Published: 1, Bytes: 1},

@@ -14,7 +14,10 @@ const (
 )
 
 // attempts counts the wrong tokens that each address has presented lately, so
-// that a token cannot be found by trying. It is safe for concurrent use.
+// that who presents one after the other is told to stop, and the log of it. It
+// never keeps a right token out: anybody on the same address could lock out its
+// holder. What keeps a token from being found by trying is its length. It is safe
+// for concurrent use.
 type attempts struct {
 	mu struct {
 		sync.Mutex
@@ -30,14 +33,18 @@ func newAttempts() *attempts {
 }
 
 // origin is what an address is counted under: a machine has one address of
-// version 4, and a whole network of version 6. remote is host:port; one that is
-// none, which a server does not hand over, shares its count with others.
+// version 4, and a whole network of version 6; loopback is one. remote is
+// host:port; one that is none, which a server does not hand over, shares its
+// count with others.
 func origin(remote string) netip.Prefix {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Prefix{}
 	}
 	addr := at.Addr().Unmap().WithZone("")
+	if addr.IsLoopback() {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)
+	}
 	bits := 64
 	if addr.Is4() {
 		bits = 32
@@ -49,11 +56,10 @@ func origin(remote string) netip.Prefix {
 	return p
 }
 
-// begin counts an attempt of an address before it is made, so that many at once
-// are no more than one after the other. With a wait above 0 it must not be made;
-// the wait is how long the address has to keep still. last says that this is
-// the last one before that.
-func (a *attempts) begin(from netip.Prefix, now time.Time) (wait time.Duration, last bool) {
+// wrong counts a wrong token of an address. With a wait above 0 there were too
+// many; the wait is how long the address has to keep still. last says that this
+// is the last one before that.
+func (a *attempts) wrong(from netip.Prefix, now time.Time) (wait time.Duration, last bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	even, known := a.mu.even[from]
@@ -69,17 +75,6 @@ func (a *attempts) begin(from netip.Prefix, now time.Time) (wait time.Duration, 
 	}
 	a.mu.even[from] = even
 	return 0, even.Sub(now) > (freeAttempts-1)*attemptEvery
-}
-
-// right takes an attempt back: its token was right.
-func (a *attempts) right(from netip.Prefix, now time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if even := a.mu.even[from].Add(-attemptEvery); even.After(now) {
-		a.mu.even[from] = even
-	} else {
-		delete(a.mu.even, from)
-	}
 }
 
 // forgetLocked makes room: of those who have made up for their attempts, or

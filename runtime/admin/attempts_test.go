@@ -14,43 +14,31 @@ func TestAttempts(t *testing.T) {
 	t.Run("ten wrong ones at once, then one every six seconds", func(t *testing.T) {
 		a, from := newAttempts(), addr("10.0.0.1")
 		for i := range freeAttempts {
-			wait, last := a.begin(from, start)
+			wait, last := a.wrong(from, start)
 			if wait != 0 || last != (i == freeAttempts-1) {
 				t.Fatalf("attempt %d: wait %s, last %v", i+1, wait, last)
 			}
 		}
 		for range 3 { // who has to wait does not wait longer for trying
-			if wait, _ := a.begin(from, start); wait != attemptEvery {
+			if wait, _ := a.wrong(from, start); wait != attemptEvery {
 				t.Fatalf("has to wait %s", wait)
 			}
 		}
-		if wait, _ := a.begin(from, start.Add(attemptEvery)); wait != 0 {
+		if wait, _ := a.wrong(from, start.Add(attemptEvery)); wait != 0 {
 			t.Errorf("still has to wait %s", wait)
 		}
-		if wait, _ := a.begin(from, start.Add(attemptEvery)); wait == 0 {
+		if wait, _ := a.wrong(from, start.Add(attemptEvery)); wait == 0 {
 			t.Error("a second one is let through")
 		}
-		if wait, _ := a.begin(addr("10.0.0.2"), start); wait != 0 {
+		if wait, _ := a.wrong(addr("10.0.0.2"), start); wait != 0 {
 			t.Error("another address has to wait, too")
-		}
-	})
-	t.Run("right ones cost nothing", func(t *testing.T) {
-		a, from := newAttempts(), addr("10.0.0.1")
-		for range 10 * freeAttempts {
-			if wait, _ := a.begin(from, start); wait != 0 {
-				t.Fatal("has to wait")
-			}
-			a.right(from, start)
-		}
-		if len(a.mu.even) != 0 {
-			t.Error("they are remembered")
 		}
 	})
 	t.Run("many at once are no more than one after the other", func(t *testing.T) {
 		a, from := newAttempts(), addr("10.0.0.1")
 		let := make(chan bool, 100)
 		for range cap(let) {
-			go func() { wait, _ := a.begin(from, start); let <- wait == 0 }()
+			go func() { wait, _ := a.wrong(from, start); let <- wait == 0 }()
 		}
 		n := 0
 		for range cap(let) {
@@ -69,6 +57,11 @@ func TestAttempts(t *testing.T) {
 		if addr("::ffff:10.0.0.1") != addr("10.0.0.1") || addr("10.0.0.1") == addr("10.0.0.2") {
 			t.Error("addresses are told apart wrongly")
 		}
+		for _, same := range []string{"127.0.0.1", "127.0.0.40", "127.255.255.254", "::1", "::ffff:127.0.0.2"} {
+			if addr(same) != addr("127.0.0.1") || addr(same) == addr("128.0.0.1") {
+				t.Errorf("%s is not counted as this machine", same)
+			}
+		}
 		if origin("a pipe") != origin("another") {
 			t.Error("what is no address has no count")
 		}
@@ -76,19 +69,19 @@ func TestAttempts(t *testing.T) {
 	t.Run("memory is bounded, and who has tried most is kept", func(t *testing.T) {
 		a, worst := newAttempts(), addr("10.0.0.1")
 		for range freeAttempts {
-			a.begin(worst, start)
+			a.wrong(worst, start)
 		}
 		for i := range 2 * mostAddresses {
-			a.begin(addr(fmt.Sprintf("172.16.%d.%d", i/256, i%256)), start)
+			a.wrong(addr(fmt.Sprintf("172.16.%d.%d", i/256, i%256)), start)
 		}
 		if n := len(a.mu.even); n > mostAddresses {
 			t.Errorf("%d addresses are remembered", n)
 		}
-		if wait, _ := a.begin(worst, start); wait == 0 {
+		if wait, _ := a.wrong(worst, start); wait == 0 {
 			t.Error("the worst was forgotten for others")
 		}
 		later := start.Add(time.Hour)
-		a.begin(addr("10.9.9.9"), later)
+		a.wrong(addr("10.9.9.9"), later)
 		if n := len(a.mu.even); n != 1 {
 			t.Errorf("after an hour %d addresses are remembered", n)
 		}

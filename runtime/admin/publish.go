@@ -38,6 +38,12 @@ func (s *Server) publish(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(t.Subjects, func(s string) bool { return strings.HasPrefix(s, "wasmill.") }) {
+		return nil, &apiError{
+			status: http.StatusForbidden, code: codeReserved,
+			msg: fmt.Sprintf("only the runtime writes to the topic %s: publish to one of your own", topic),
+		}
+	}
 	subject, err := subjectFor(r.URL.Query().Get("subject"), topic, t.Subjects)
 	if err != nil {
 		return nil, err

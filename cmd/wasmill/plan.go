@@ -263,7 +263,7 @@ func (a *app) printChanges(changes []status.Change) {
 			name += " " + c.Name
 		}
 		detail := c.Detail
-		if c.Effect == status.EffectProcess {
+		if c.Effect == status.EffectProcess || c.Removes != nil {
 			detail = a.paint(a.stdout, yellow, detail)
 		}
 		a.printf("%s %s: %s\n", marks[c.Op], name, detail)

@@ -233,9 +233,13 @@ func (e *Engine) abandon(c *change, taken int) {
 // as before. A new topic that was made stays: a topic is never deleted.
 func (e *Engine) switchTopics(ctx context.Context, now *plan.Plan, c *change) error {
 	for i := range c.topics {
+		removed, text := e.removal(ctx, now, &c.topics[i])
 		if err := e.topics.EnsureTopic(ctx, topicConfig(&c.topics[i])); err != nil {
 			e.restoreTopics(ctx, now, c.topics[:i])
 			return err
+		}
+		if removed != nil {
+			e.log.Warn("a topic has smaller limits: "+text, "topic", c.topics[i].Name)
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ type topicStore interface {
 	Describe() status.Server
 	Healthy() error // why topics cannot be used now
 	EnsureTopic(ctx context.Context, cfg broker.TopicConfig) error
+	Removal(ctx context.Context, cfg broker.TopicConfig, followers []broker.Follower) (*status.Removal, error)
 	Topics(ctx context.Context) ([]status.Topic, error)
 }
 

@@ -55,7 +55,7 @@ func (e *Engine) Preview(ctx context.Context, next *plan.Plan) (Preview, error) 
 	if now == nil {
 		return Preview{}, errors.New("plan: the engine is not open")
 	}
-	p := e.preview(now, next, modules)
+	p := e.preview(ctx, now, next, modules)
 	e.previews.keep(p)
 	return p, nil
 }
@@ -83,7 +83,7 @@ func (e *Engine) ApplyIf(ctx context.Context, next *plan.Plan, agreed func(Previ
 	if now == nil {
 		return Preview{}, errors.New("apply: the engine is not open")
 	}
-	p := e.preview(now, next, modules)
+	p := e.preview(ctx, now, next, modules)
 	if agreed != nil {
 		if err := agreed(p); err != nil {
 			return p, err
@@ -180,7 +180,7 @@ func (p *plugin) takes(digest string) bool {
 }
 
 // preview finds out what has to be done; it changes nothing.
-func (e *Engine) preview(now, next *plan.Plan, modules map[string]string) Preview {
+func (e *Engine) preview(ctx context.Context, now, next *plan.Plan, modules map[string]string) Preview {
 	c := e.compare(now, next)
 	p := Preview{Diff: plan.Diff(now, next), Changes: []status.Change{}}
 	p.running, p.wanted = e.runningParts(now), wantedParts(next, modules)
@@ -192,6 +192,12 @@ func (e *Engine) preview(now, next *plan.Plan, modules map[string]string) Previe
 		one.Effect, one.Detail = c.effect(next, d)
 		for _, v := range plan.Values(now, next, d) {
 			one.Fields = append(one.Fields, status.Field{Key: v.Key, Before: v.Before, After: v.After})
+		}
+		if t := next.Topic(d.Name); d.What == "topic" && t != nil {
+			var text string
+			if one.Removes, text = e.removal(ctx, now, t); text != "" {
+				one.Detail += "; " + text
+			}
 		}
 		if d.What == "plugin" {
 			module := e.moduleField(d.Name, modules)

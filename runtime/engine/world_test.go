@@ -20,6 +20,7 @@ import (
 	"github.com/wasmill/wasmill/runtime/event"
 	"github.com/wasmill/wasmill/runtime/pipeline"
 	"github.com/wasmill/wasmill/runtime/plan"
+	"github.com/wasmill/wasmill/runtime/status"
 	"github.com/wasmill/wasmill/sdk/abi"
 )
 
@@ -66,6 +67,7 @@ type world struct {
 
 	// What a test may change before or while the engine runs.
 	ensure     func(broker.TopicConfig) error
+	removal    func(broker.TopicConfig, []broker.Follower) (*status.Removal, error)
 	openSource func(pipeline string) error
 	stuck      map[string]bool // pipelines whose outputs are never confirmed
 	sinks      []*memSink      // all that were opened

@@ -40,6 +40,13 @@ func (w *world) EnsureTopic(_ context.Context, cfg broker.TopicConfig) error {
 	return nil
 }
 
+func (w *world) Removal(_ context.Context, cfg broker.TopicConfig, followers []broker.Follower) (*status.Removal, error) {
+	if w.removal == nil {
+		return nil, nil
+	}
+	return w.removal(cfg, followers)
+}
+
 func (w *world) Topics(context.Context) ([]status.Topic, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

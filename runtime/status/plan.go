@@ -36,6 +36,22 @@ type Change struct {
 	Effect string  `json:"effect"`
 	Detail string  `json:"detail"` // of the effect, in words
 	Fields []Field `json:"fields"`
+	// Removes is what smaller limits of a topic take from what is stored.
+	Removes *Removal `json:"removes,omitempty"`
+}
+
+// Removal is what the limits of a topic remove from it, for good.
+type Removal struct {
+	Events     uint64       `json:"events"`
+	Estimated  bool         `json:"estimated,omitempty"`  // by the mean size of the events
+	Unfinished []Unfinished `json:"unfinished,omitempty"` // of those events, by pipeline
+	Unknown    []string     `json:"unknown,omitempty"`    // pipelines whose position is not known
+}
+
+// Unfinished is how many events a pipeline has not finished.
+type Unfinished struct {
+	Pipeline string `json:"pipeline"`
+	Events   uint64 `json:"events"`
 }
 
 // Field is one key of a Change with its values in TOML. Secrets are not shown:

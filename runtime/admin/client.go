@@ -309,7 +309,7 @@ func (c *Client) PreviewReset(ctx context.Context, name, to string) (status.Rese
 }
 
 func (c *Client) reset(ctx context.Context, name string, req resetRequest) (status.Reset, error) {
-	return call[status.Reset](ctx, c, http.MethodPost, "/api/v1/pipelines/"+url.PathEscape(name)+"/reset", nil, req)
+	return callSlow[status.Reset](ctx, c, "/api/v1/pipelines/"+url.PathEscape(name)+"/reset", req)
 }
 
 // Plugins lists the plugins.

@@ -341,6 +341,33 @@ func TestOpenAndClose(t *testing.T) {
 	})
 }
 
+// A server's time to read a request ends the context of its handler as well.
+type timedWriter struct {
+	*httptest.ResponseRecorder
+	read []time.Time
+}
+
+func (w *timedWriter) SetReadDeadline(t time.Time) error { w.read = append(w.read, t); return nil }
+func (w *timedWriter) SetWriteDeadline(time.Time) error  { return nil }
+
+func TestAnActionMayTakeLongerThanItsBody(t *testing.T) {
+	t.Parallel()
+	f := &fake{}
+	w := &timedWriter{ResponseRecorder: httptest.NewRecorder()}
+	f.resetting = func(context.Context) {
+		if len(w.read) != 1 || !w.read[0].IsZero() {
+			t.Errorf("while it is at work the deadlines are %v", w.read)
+		}
+	}
+	r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/api/v1/pipelines/alerts/reset", strings.NewReader(`{"to":"7"}`))
+	r.Header.Set(admin.RequestHeader, "1")
+	r.Header.Set("Content-Type", "application/json")
+	admin.Handler(unopened(t, f, admin.Config{})).ServeHTTP(w, r)
+	if w.Code != http.StatusOK || len(f.calls) != 1 {
+		t.Errorf("%d %s, called %q", w.Code, w.Body, f.calls)
+	}
+}
+
 func TestErrorsAreJSON(t *testing.T) {
 	s := open(t, &fake{}, admin.Config{})
 	for path, want := range map[string]string{

@@ -166,6 +166,11 @@ func decodeUpTo(r *http.Request, v any, most int64) error {
 	if err := dec.Decode(v); err != nil {
 		return failure(http.StatusBadRequest, "the request body is not what is expected: %v", err)
 	}
+	// The body has been read: the time for it must not end what may take longer. A
+	// writer that has no such time is as good.
+	if w, ok := r.Context().Value(writerKey{}).(http.ResponseWriter); ok {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	return nil
 }
 

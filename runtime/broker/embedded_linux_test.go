@@ -64,6 +64,9 @@ func TestHealthyKnowsAFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := b.PreviewReset(ctx, "p", "quakes", nil, "end"); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("a reset while the disk is full: %v", err)
+	}
 	if err := b.Healthy(); err == nil || !strings.Contains(err.Error(), "full") {
 		t.Errorf("got %v", err)
 	}

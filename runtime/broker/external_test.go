@@ -180,6 +180,9 @@ func TestExternal(t *testing.T) {
 		if err := b.Healthy(); err == nil || !strings.Contains(err.Error(), "out of reach") {
 			t.Errorf("while it is away: %v", err)
 		}
+		if _, err := b.PreviewReset(testContext(t), "p", "quakes", nil, "end"); err == nil || !strings.Contains(err.Error(), "out of reach") {
+			t.Errorf("a reset while it is away: %v", err)
+		}
 		start(addr.Port)
 		select {
 		case <-back:

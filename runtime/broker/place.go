@@ -76,11 +76,15 @@ func isStart(at string) bool { return at == "" || at == "all" || at == "start" }
 func isEnd(at string) bool   { return at == "new" || at == "end" }
 
 // PreviewReset says what ResetSource would do. The counts are of events that
-// match the filter, as the topic is now.
+// match the filter, as the topic is now. While nothing can be stored it is an
+// error at once, that of Healthy.
 func (b *Broker) PreviewReset(ctx context.Context, pipeline, topic string, filter []string, to string) (status.Reset, error) {
 	r := status.Reset{Pipeline: pipeline, Topic: topic, Filter: filter}
 	fail := func(err error) (status.Reset, error) {
 		return r, fmt.Errorf("reset pipeline %q: %w", pipeline, err)
+	}
+	if err := b.Healthy(); err != nil { // nothing of it could be stored, and the server may not even answer
+		return fail(err)
 	}
 	var err error
 	if r.NextSeq, err = b.Place(ctx, topic, to); err != nil {

@@ -162,7 +162,7 @@ func (s *station) stop(t *testing.T) {
 }
 
 func (s *station) get(path string, out any) error {
-	req, err := http.NewRequest(http.MethodGet, s.admin+path, nil) //nolint:noctx // the instance ends with the test
+	req, err := http.NewRequest(http.MethodGet, s.admin+path, nil)
 	if err != nil {
 		return err
 	}

@@ -124,11 +124,25 @@ func TestSecretsAreNowhere(t *testing.T) {
 	poll(t, time.Minute, "three events are dead letters", func() bool { return strings.Count(cli("dlq", "list", "-o", "json"), `"cause"`) >= 3 })
 
 	for _, args := range [][]string{
-		{"status", "-o", "json"}, {"validate"}, {"plan"}, {"apply"}, {"topics", "list", "-o", "json"}, {"pipelines", "show", "p", "-o", "json"},
-		{"plugins", "list", "-o", "json"}, {"plugins", "history", "tell", "-o", "json"}, {"plugins", "inspect", "tell"}, {"doctor"},
-		{"dlq", "show", "1", "-o", "json"}, {"dlq", "show", "2", "-o", "json"}, {"dlq", "show", "3"}, {"dlq", "show", "1", "--as-test"},
-		{"topics", "tail", "dead-letters", "--from", "all", "--no-follow", "-o", "json"}, {"audit", "list", "-o", "json"},
-		{"status", "--token", "wrong"}, {"pipelines", "pause", "p", "--token", secrets["grafana.token"]}, {"schema"},
+		{"status", "-o", "json"},
+		{"validate"},
+		{"plan"},
+		{"apply"},
+		{"topics", "list", "-o", "json"},
+		{"pipelines", "show", "p", "-o", "json"},
+		{"plugins", "list", "-o", "json"},
+		{"plugins", "history", "tell", "-o", "json"},
+		{"plugins", "inspect", "tell"},
+		{"doctor"},
+		{"dlq", "show", "1", "-o", "json"},
+		{"dlq", "show", "2", "-o", "json"},
+		{"dlq", "show", "3"},
+		{"dlq", "show", "1", "--as-test"},
+		{"topics", "tail", "dead-letters", "--from", "all", "--no-follow", "-o", "json"},
+		{"audit", "list", "-o", "json"},
+		{"status", "--token", "wrong"},
+		{"pipelines", "pause", "p", "--token", secrets["grafana.token"]},
+		{"schema"},
 	} {
 		cli(args...)
 	}

@@ -27,7 +27,7 @@ func Events(p *plan.Plan, plugin string) ([]Event, error) {
 		}
 		c, err := Read(file)
 		if err != nil || c.Module != "" || c.first(p) != plugin {
-			continue //nolint:nilerr // see above
+			continue
 		}
 		for i := range c.Steps {
 			fails := slices.ContainsFunc(c.Steps[i].Expect, func(l Line) bool { return l.Kind == LineFault })

@@ -210,6 +210,7 @@ func (s *Server) auditTail(w http.ResponseWriter, r *http.Request) {
 			return nil, false
 		}
 		rec.Seq = m.Seq
-		return rec, f.Match(&rec)
+		wanted := f.Match(&rec)
+		return rec, wanted
 	})
 }

@@ -172,8 +172,7 @@ func (e *Engine) Open(ctx context.Context, p *plan.Plan) error {
 	}
 	if err := errors.Join(errs...); err == nil {
 		module := current(plugins)
-		errs = append(errs, e.prepare(ctx, everyStage(p), module))
-		errs = append(errs, e.proveIdle(ctx, p, module))
+		errs = append(errs, e.prepare(ctx, everyStage(p), module), e.proveIdle(ctx, p, module))
 	}
 	if err := errors.Join(errs...); err != nil {
 		e.pool.drop(func(place, *instance) bool { return true })

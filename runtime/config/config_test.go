@@ -108,6 +108,13 @@ func TestLoadAdmin(t *testing.T) {
 			t.Errorf("LoadAdmin = %+v, %v", a, err)
 		}
 	})
+	t.Run("does not mind a syntax error in another table", func(t *testing.T) {
+		t.Parallel()
+		a, err := LoadAdmin(write(t, "[topics.x\nsubjects = =\n[admin]\nlisten = \"127.0.0.1:9\"\n[admin.tokens.a]\nrole = \"view\"\ntoken = \"env:T\"\n[plugins.x]\npath =\n"))
+		if err != nil || *a.Listen != "127.0.0.1:9" || len(a.Tokens) != 1 {
+			t.Errorf("LoadAdmin = %+v, %v", a, err)
+		}
+	})
 	t.Run("has its defaults without the table", func(t *testing.T) {
 		t.Parallel()
 		if a, err := LoadAdmin(write(t, sound)); err != nil || *a.Listen != "127.0.0.1:7422" {

@@ -40,9 +40,9 @@ func Load(path string, builtins ...string) (*Config, error) {
 
 // LoadAdmin reads only the table [admin] of the TOML file at path, with its
 // defaults, for commands that speak to a running instance: what is wrong
-// elsewhere in the file, such as a module that is not built yet, does not keep
-// them from it. The error is one of the file, or Findings about [admin] or the
-// syntax.
+// elsewhere in the file, such as a module that is not built yet or a syntax error
+// in another table, does not keep them from it. The error is one of the file, or
+// Findings about [admin] or the syntax.
 func LoadAdmin(path string) (Admin, error) {
 	src, err := os.ReadFile(path)
 	if err != nil {
@@ -50,9 +50,13 @@ func LoadAdmin(path string) (Admin, error) {
 	}
 	var tree map[string]any
 	if _, err := toml.Decode(string(src), &tree); err != nil {
-		findings := syntaxFindings(path, string(src), err)
-		findings.sort()
-		return Admin{}, findings
+		part := adminLines(string(src))
+		if _, partErr := toml.Decode(part, &tree); partErr != nil || tree["admin"] == nil && strings.Contains(string(src), "admin") {
+			findings := syntaxFindings(path, string(src), err)
+			findings.sort()
+			return Admin{}, findings
+		}
+		src = []byte(part)
 	}
 	r := newReport(path, locate(string(src)))
 	c := new(Config)
@@ -63,6 +67,22 @@ func LoadAdmin(path string) (Admin, error) {
 	(&validator{report: r, c: c}).admin()
 	r.findings.sort()
 	return c.Admin, r.findings.Err()
+}
+
+// adminLines is src with every line blank that is in another table than [admin].
+func adminLines(src string) string {
+	lines, inside := strings.Split(src, "\n"), false
+	for i, line := range lines {
+		text := strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(text, "["); ok {
+			name = strings.TrimSpace(name)
+			inside = strings.HasPrefix(name, "admin]") || strings.HasPrefix(name, "admin.")
+		}
+		if !inside {
+			lines[i] = ""
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Parse checks src as if it were the content of file, which relative paths

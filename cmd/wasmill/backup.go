@@ -59,6 +59,9 @@ func (a *app) fetchBackup(ctx context.Context, path string) (_ *backup.Manifest,
 		return nil, err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, invalid("write %s: there is no directory %s", path, filepath.Dir(path))
+	}
 	if err != nil {
 		return nil, fileError("write", path, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/config"
@@ -44,6 +46,9 @@ func (a *app) client() (*admin.Client, error) {
 func (a *app) findClient() (*admin.Client, error) {
 	url := cmp.Or(a.flags.admin, a.getenv("WASMILL_ADMIN"))
 	token := cmp.Or(a.flags.token, a.getenv("WASMILL_ADMIN_TOKEN"))
+	if strings.ContainsFunc(token, unicode.IsControl) {
+		return nil, invalid("the token of --token or WASMILL_ADMIN_TOKEN has a line break or another control character in it: give the token alone")
+	}
 	if url != "" && token != "" {
 		return a.trusting(admin.NewClient(url, token), nil, "")
 	}

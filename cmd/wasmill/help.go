@@ -69,8 +69,11 @@ func (a *app) helpCmd() *cobra.Command {
 				if verbs := found.SuggestionsFor(rest[0]); near == "" && len(verbs) > 0 {
 					near = verbs[0]
 				}
+				if deep := deeper(found, rest[0]); len(deep) > 0 {
+					near = strings.Join(deep, `" or "`)
+				}
 				if near != "" {
-					hint = fmt.Sprintf("did you mean %q?", near)
+					hint = `did you mean "` + near + `"?`
 				}
 				within := ""
 				if found.HasParent() {
@@ -93,6 +96,19 @@ func below(c *cobra.Command) []string {
 		}
 	}
 	return names
+}
+
+// deeper lists the verbs called name in the groups of a command, as they are typed.
+func deeper(c *cobra.Command, name string) []string {
+	var found []string
+	for _, group := range c.Commands() {
+		for _, sub := range group.Commands() {
+			if sub.Name() == name && !sub.Hidden {
+				found = append(found, sub.CommandPath())
+			}
+		}
+	}
+	return found
 }
 
 // helpWidth is how wide paragraphs are.

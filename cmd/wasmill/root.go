@@ -90,6 +90,9 @@ func (a *app) noVerb(c *cobra.Command, args []string) error {
 	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
 		hint = fmt.Sprintf("did you mean %q?", s[0])
 	}
+	if deep := deeper(c, args[0]); len(deep) > 0 {
+		hint = `did you mean "` + strings.Join(deep, `" or "`) + `"?`
+	}
 	if !c.HasParent() {
 		return invalid("there is no verb %q: %s", args[0], hint)
 	}
@@ -160,6 +163,11 @@ func exactly(names ...string) cobra.PositionalArgs {
 			return invalid("%s: %s is missing: usage: %s", verbOf(c), names[len(args)], c.UseLine())
 		case len(args) > len(names):
 			return invalid("%s: %q is one argument too many: usage: %s", verbOf(c), args[len(names)], c.UseLine())
+		}
+		for i, arg := range args[:least] {
+			if arg == "" {
+				return invalid("%s: %s is empty: usage: %s", verbOf(c), names[i], c.UseLine())
+			}
 		}
 		return nil
 	}

@@ -39,7 +39,9 @@ func (e *Engine) Drain(ctx context.Context, name string) error {
 	if s.isState(status.StateStandby) {
 		return fmt.Errorf("drain pipeline %q: %w", name, ErrStandby)
 	}
-	paused := e.Pause(ctx, name) // it is in effect, also when it cannot be stored
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout) // however short the wait may be
+	paused := e.Pause(saving, name)                                                  // it is in effect, also when it cannot be stored
+	cancel()
 	tick := time.NewTicker(drainLook)
 	defer tick.Stop()
 	for {

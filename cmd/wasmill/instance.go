@@ -276,8 +276,9 @@ func (in *instance) openAdmin(ctx context.Context, a *app, now *live.Live, taps 
 		return err
 	}
 	b := in.broker
+	file := &fileCheck{file: in.plan.File, builtins: a.builtinNames()}
 	s, err := admin.New(cfg, admin.Deps{
-		Status:    in.engine.Status,
+		Status:    file.with(in.engine.Status),
 		Pipelines: replays{in.engine},
 		Plugins:   in.engine,
 		Topics:    b,

@@ -67,6 +67,9 @@ func (a *app) printStatus(url string, st status.Status) error {
 	for _, p := range st.Problems {
 		a.printf("%s %s\n", a.paint(a.stdout, red, "problem:"), clean(p))
 	}
+	for _, e := range st.ConfigErrors {
+		a.printf("%s %s; what runs is from before\n", a.paint(a.stdout, red, "the file is not valid now:"), clean(e))
+	}
 	for _, r := range st.Server.Repairs {
 		a.printf("%s %s\n", a.paint(a.stdout, yellow, "mended at the start:"), clean(r))
 	}

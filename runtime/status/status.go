@@ -34,6 +34,9 @@ type Status struct {
 	Plugins   []Plugin   `json:"plugins"`
 	Pipelines []Pipeline `json:"pipelines"`
 	Problems  []string   `json:"problems,omitempty"` // what keeps it from being ready, one line each
+	// ConfigErrors is what is wrong with the TOML file as it is now, one line each:
+	// what runs is from before, and a new start would fail.
+	ConfigErrors []string `json:"config_errors,omitempty"`
 }
 
 // Server is the NATS server behind the topics.

@@ -385,3 +385,33 @@ func TestErrorsAreJSON(t *testing.T) {
 		}
 	}
 }
+
+// A request that has nothing to say but its path takes no other body.
+func TestBodies(t *testing.T) {
+	f := &fake{}
+	s := open(t, f, admin.Config{Token: "s3cret"})
+	for _, path := range []string{
+		"/api/v1/pipelines/alerts/pause", "/api/v1/pipelines/alerts/resume", "/api/v1/plugins/strong/rollback",
+		"/api/v1/session", "/api/v1/reload", "/api/v1/drain",
+	} {
+		for body, want := range map[string]int{
+			"{": http.StatusBadRequest, "[]": http.StatusBadRequest, `{"x":1}`: http.StatusBadRequest, "{}{}": http.StatusBadRequest,
+			"{" + strings.Repeat(" ", 2<<20): http.StatusRequestEntityTooLarge, "": http.StatusOK, "{}": http.StatusOK,
+		} {
+			code, answer := request(t, s, http.MethodPost, path, body, func(r *http.Request) {
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Authorization", "Bearer s3cret")
+			})
+			if code != want || strings.Contains(answer, "Go ") || strings.Contains(answer, "struct") {
+				t.Errorf("POST %s with %.10q: %d %s, want %d", path, body, code, answer, want)
+			}
+		}
+	}
+	_, answer := request(t, s, http.MethodPost, "/api/v1/pipelines/alerts/drain", `{"seconds":"x"}`, func(r *http.Request) {
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer s3cret")
+	})
+	if !strings.Contains(answer, `\"seconds\" cannot be a string`) {
+		t.Errorf("it answers %s", answer)
+	}
+}

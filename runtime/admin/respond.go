@@ -1,11 +1,14 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/wasmill/wasmill/runtime/status"
@@ -163,8 +166,16 @@ func decodeUpTo(r *http.Request, v any, most int64) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	if err := dec.Decode(v); err != nil {
-		return failure(http.StatusBadRequest, "the request body is not what is expected: %v", err)
+	err := dec.Decode(v)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	} else if err == nil {
+		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
+			err = cmp.Or(more, errors.New("something follows the JSON value"))
+		}
+	}
+	if err != nil {
+		return badBody(err, most)
 	}
 	// The body has been read: the time for it must not end what may take longer. A
 	// writer that has no such time is as good.
@@ -172,6 +183,32 @@ func decodeUpTo(r *http.Request, v any, most int64) error {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
 	return nil
+}
+
+// badBody says what is wrong with a body in the words of JSON, not of Go.
+func badBody(err error, most int64) error {
+	var tooLarge *http.MaxBytesError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &tooLarge):
+		return failure(http.StatusRequestEntityTooLarge, "the request body has more than %d bytes", most)
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return failure(http.StatusBadRequest, "the request body is a JSON %s: an object is expected", wrong.Value)
+	case errors.As(err, &wrong):
+		return failure(http.StatusBadRequest, "the request body is not what is expected: %q cannot be a %s", wrong.Field, wrong.Value)
+	}
+	return failure(http.StatusBadRequest, "the request body is not what is expected: %s", strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// bodyless is h for a request that has nothing to say but its path: no body, or
+// an empty object.
+func bodyless(h handler) handler {
+	return func(r *http.Request) (any, error) {
+		if err := decode(r, &struct{}{}); err != nil {
+			return nil, err
+		}
+		return h(r)
+	}
 }
 
 // Bounds of request bodies, in bytes.

@@ -1,29 +1,75 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/wasmill/wasmill/runtime/admin"
 	"github.com/wasmill/wasmill/runtime/broker"
+	"github.com/wasmill/wasmill/runtime/config"
 	"github.com/wasmill/wasmill/runtime/plan"
 )
 
 // adminConfig has the values of the tokens that the plan refers to.
 func adminConfig(p *plan.Plan) (admin.Config, error) {
-	token, err := p.Admin.Token.Resolve(p.Dir)
+	var errs []error
+	token, err := tokenValue(p.Admin.Token, p.Dir)
 	if err != nil {
-		return admin.Config{}, invalid("%s: [admin] token: %w", p.File, err)
+		errs = append(errs, invalid("%s: [admin] token: %w", p.File, err))
 	}
 	out := admin.Config{Listen: p.Admin.Listen, Token: token, Hosts: p.Admin.Hosts, Session: p.Admin.Session, TLSCert: p.Admin.TLSCert, TLSKey: p.Admin.TLSKey}
 	for _, t := range p.Admin.Tokens {
-		secret, err := t.Token.Resolve(p.Dir)
+		secret, err := tokenValue(t.Token, p.Dir)
 		if err != nil {
-			return admin.Config{}, invalid("%s: [admin.tokens.%s] token: %w", p.File, t.Name, err)
+			errs = append(errs, invalid("%s: [admin.tokens.%s] token: %w", p.File, t.Name, err))
 		}
 		out.Tokens = append(out.Tokens, admin.Token{Name: t.Name, Role: admin.Role(t.Role), Secret: secret})
 	}
-	return out, nil
+	return out, errors.Join(errs...)
+}
+
+// tokenValue is what a reference to a token leads to, without the white space
+// around it, which no request can present.
+func tokenValue(secret config.Secret, dir string) (string, error) {
+	value, err := secret.Resolve(dir)
+	if err != nil {
+		return "", err
+	}
+	if value = strings.TrimSpace(value); value == "" && secret != "" {
+		return "", fmt.Errorf("%s holds nothing but white space", secret)
+	}
+	return value, nil
+}
+
+// goodToken is how many characters a token has that is not guessed.
+const goodToken = 16
+
+// weakTokens says which tokens are so short that they can be guessed. Those that
+// cannot be read are not among them.
+func weakTokens(p *plan.Plan) []string {
+	var weak []string
+	look := func(where string, secret config.Secret) {
+		if v, err := tokenValue(secret, p.Dir); err == nil && v != "" && len(v) < goodToken {
+			weak = append(weak, fmt.Sprintf("%s token is shorter than %d characters and can be guessed: \"openssl rand -hex 32\" makes a good one", where, goodToken))
+		}
+	}
+	look("[admin]", p.Admin.Token)
+	for _, t := range p.Admin.Tokens {
+		look("[admin.tokens."+t.Name+"]", t.Token)
+	}
+	return weak
+}
+
+// checkAccess says what would keep a start from knowing who may use the admin
+// endpoint and the server.
+func checkAccess(p *plan.Plan) error {
+	_, server := brokerConfig(p)
+	_, err := adminConfig(p)
+	if err = errors.Join(server, err); err != nil {
+		return &exitError{exitInvalid, err}
+	}
+	return nil
 }
 
 // usersOf has the passwords that the plan refers to.

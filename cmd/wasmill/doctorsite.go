@@ -262,7 +262,12 @@ func (s *site) checkAdmin(ctx context.Context) check {
 	case p.Admin.TLSCert != "":
 		k.Detail += "; from other machines by " + plural(tokens, "token") + ", over TLS"
 	default: // a token is demanded by the configuration
-		k.Detail += "; from other machines by " + plural(tokens, "token") + ", which plain HTTP does not hide: \"wasmill help security\""
+		k.State, k.Fix = checkWarn, "set tls_cert and tls_key of [admin]"
+		k.Detail += "; from other machines by " + plural(tokens, "token") + ", which travel through the network as they are"
+	}
+	if weak := weakTokens(p); len(weak) > 0 && k.State == checkOK {
+		k.State, k.Fix = checkWarn, "openssl rand -hex 32 makes a good one"
+		k.Detail += "; " + strings.Join(weak, "; ")
 	}
 	return k
 }

@@ -33,6 +33,10 @@ func (in *instance) planned(ctx context.Context, text *string, builtins []string
 	if err != nil {
 		return out, err
 	}
+	if err := checkAccess(next); err != nil {
+		out.Findings = append(out.Findings, refusals(file, err)...)
+		return out, nil
+	}
 	p, err := in.engine.Preview(ctx, next)
 	if err != nil {
 		return out, err

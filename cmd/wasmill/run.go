@@ -113,6 +113,9 @@ func (a *app) banner(in *instance, st status.Status, ready bool, took time.Durat
 	if in.admin != nil {
 		a.note("  dashboard  %s", in.admin.URL())
 		a.note("  access     %s", a.accessOf(&p.Admin))
+		for _, weak := range weakTokens(p) {
+			a.note("             %s", a.paint(a.stderr, yellow, weak))
+		}
 	}
 	for i := range p.Pipelines {
 		a.note("  pipeline   %s", flow(&p.Pipelines[i]))

@@ -72,6 +72,9 @@ func (a *app) validateCmd() *cobra.Command {
 			var unused error
 			if err == nil {
 				unused, err = a.checkPlugins(c, p)
+				if err == nil {
+					err = checkAccess(p)
+				}
 			}
 			if err != nil && exitCode(err) != exitInvalid {
 				return err
@@ -79,6 +82,9 @@ func (a *app) validateCmd() *cobra.Command {
 			out := validation{File: file, Valid: err == nil, Findings: findingsOf(err), Warnings: []finding{}}
 			if p != nil {
 				out.Warnings = append(findingsOf(unused), a.labels(p)...)
+				for _, weak := range weakTokens(p) {
+					out.Warnings = append(out.Warnings, finding{File: file, Message: weak})
+				}
 				out.Topics, out.Plugins, out.Pipelines = len(p.Topics), len(p.Plugins), len(p.Pipelines)
 			}
 			if a.json() {

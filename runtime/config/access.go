@@ -25,6 +25,9 @@ func (v *validator) admin() {
 	if a.Token == "" && len(a.Tokens) == 0 && !loopback(*a.Listen) && !v.bad(p.of("token"), p.of("tokens")) {
 		v.add(p.of("listen"), CodeConflict, `admin.listen %q is open to the network, so admin.token is required: token = "env:WASMILL_ADMIN_TOKEN"`, *a.Listen)
 	}
+	if (a.Token != "" || len(a.Tokens) > 0) && !loopback(*a.Listen) && a.TLSCert == "" {
+		v.warn(p.of("listen"), CodeExposed, "tokens travel through the network as they are; set admin.tls_cert and admin.tls_key")
+	}
 	if l := v.c.Server.Listen; v.c.Server.URL == "" && l != nil && *l == *a.Listen && !strings.HasSuffix(*l, ":0") {
 		v.add(p.of("listen"), CodeConflict, "admin.listen and server.listen are both %q", *l)
 	}

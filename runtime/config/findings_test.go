@@ -281,7 +281,12 @@ func TestFindings(t *testing.T) {
 			`13:10: warning: exposed: the server takes clients from the network without authentication`,
 			`15:10: conflict: admin.listen "0.0.0.0:7422" is open to the network, so admin.token is required: token = "env:WASMILL_ADMIN_TOKEN"`,
 		}},
-		{"open to the network with a token", sound + "[admin]\nlisten = '0.0.0.0:7422'\ntoken = 'env:T'", nil},
+		{"open to the network with a token", sound + "[admin]\nlisten = '0.0.0.0:7422'\ntoken = 'env:T'", []string{
+			`13:10: warning: exposed: tokens travel through the network as they are; set admin.tls_cert and admin.tls_key`,
+		}},
+		{"open to the network by TLS", sound + "[admin]\nlisten = '0.0.0.0:7422'\ntoken = 'env:T'\ntls_cert = 'c'\ntls_key = 'k'", []string{
+			"15:12: file: there is no file DIR/c", "16:11: file: there is no file DIR/k",
+		}},
 		{"a server of both kinds", sound + "[server]\nurl = 'nats://h:4222'\nstore_dir = 'data'\nmax_store = '1GiB'", []string{
 			`14:1: conflict: server.store_dir is for the embedded server, which server.url replaces`,
 			`15:1: conflict: server.max_store is for the embedded server, which server.url replaces`,

@@ -239,7 +239,7 @@ func (e *Engine) switchTopics(ctx context.Context, now *plan.Plan, c *change) er
 			return err
 		}
 		if removed != nil {
-			e.log.Warn("a topic has smaller limits: "+text, "topic", c.topics[i].Name)
+			e.log.Warn("a topic has smaller limits", "topic", c.topics[i].Name, "removal", text)
 		}
 	}
 	return nil

@@ -40,6 +40,9 @@ func (a *app) auditListCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Short: "List what was done, newest first", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if f.Limit < 1 {
+				return invalid("audit list: -n %d is not a number above 0", f.Limit)
+			}
 			var err error
 			if f.Since, err = parseSince("audit list: --since", since, time.Now()); err != nil {
 				return err
@@ -86,6 +89,9 @@ func (a *app) auditTailCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "tail", Short: "Show what is done as it is done", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("limit") && f.Limit < 1 {
+				return invalid("audit tail: -n %d is not a number above 0", f.Limit)
+			}
 			cl, err := a.client()
 			if err != nil {
 				return err

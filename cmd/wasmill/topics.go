@@ -93,6 +93,9 @@ func (a *app) topicsTailCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if c.Flags().Changed("limit") && req.Limit < 1 {
+				return invalid("topics tail: -n %d is not a number above 0", req.Limit)
+			}
 			req.Topic, req.Follow = args[0], !noFollow
 			show := a.showMessage
 			switch {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,7 +161,7 @@ func (s *Server) act(verb string, h handler) http.HandlerFunc {
 
 // audit lists records, newest first.
 func (s *Server) audit(r *http.Request) (any, error) {
-	f, err := auditFilter(r)
+	f, err := s.auditFilter(r)
 	if err != nil {
 		return nil, err
 	}
@@ -168,10 +169,30 @@ func (s *Server) audit(r *http.Request) (any, error) {
 	return notNil(list), err
 }
 
-func auditFilter(r *http.Request) (status.AuditFilter, error) {
+// actions lists what records can be of.
+func (s *Server) actions() []string {
+	out := []string{"config.reload", "plugins.reload", "refused"} // of the process itself, and of none that was let through
+	for _, r := range s.routes() {
+		if r.verb != "" {
+			out = append(out, r.verb)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (s *Server) auditFilter(r *http.Request) (status.AuditFilter, error) {
 	q := r.URL.Query()
 	f := status.AuditFilter{
 		Action: q.Get("action"), Actor: q.Get("actor"), Target: q.Get("target"), Outcome: q.Get("outcome"), Limit: 100,
+	}
+	switch f.Outcome {
+	case "", status.AuditBegun, status.AuditOK, status.AuditFailed:
+	default:
+		return f, failure(http.StatusBadRequest, "outcome %q is none of ok, failed, begun", f.Outcome)
+	}
+	if v, all := f.Action, s.actions(); v != "" && !slices.ContainsFunc(all, func(verb string) bool { return verb == v || strings.HasPrefix(verb, v+".") }) {
+		return f, failure(http.StatusBadRequest, "action %q is none of %s, nor the first word of one", v, strings.Join(all, ", "))
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
@@ -199,7 +220,7 @@ func auditFilter(r *http.Request) (status.AuditFilter, error) {
 
 // auditTail streams records as NDJSON, as tail does with messages.
 func (s *Server) auditTail(w http.ResponseWriter, r *http.Request) {
-	f, err := auditFilter(r)
+	f, err := s.auditFilter(r)
 	if err != nil {
 		s.fail(w, err)
 		return

@@ -7,6 +7,7 @@ type route struct {
 	pattern string // of http.ServeMux
 	least   Role
 	handler http.Handler
+	verb    string // by which the audit log calls it, "" when it is not there
 }
 
 // routes is everything that the endpoint serves: there is no other way in.
@@ -14,10 +15,14 @@ type route struct {
 // changes, removes or carries away events.
 func (s *Server) routes() []route {
 	var out []route
-	raw := func(least Role, pattern string, h http.HandlerFunc) { out = append(out, route{pattern, least, h}) }
+	raw := func(least Role, pattern string, h http.HandlerFunc) {
+		out = append(out, route{pattern: pattern, least: least, handler: h})
+	}
 	read := func(pattern string, h handler) { raw(RoleView, pattern, s.serve(h)) }
 	// What changes something is in the audit log, by its verb.
-	change := func(least Role, pattern, verb string, h handler) { raw(least, pattern, s.act(verb, h)) }
+	change := func(least Role, pattern, verb string, h handler) {
+		out = append(out, route{pattern, least, s.act(verb, h), verb})
+	}
 
 	raw(roleOpen, "GET /healthz", s.healthz)
 	raw(roleOpen, "GET /readyz", s.readyz)

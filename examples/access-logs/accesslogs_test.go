@@ -125,6 +125,7 @@ func TestEveryOutput(t *testing.T) {
 	e.Publish(t, "logs", "logs.web", slices.Concat(lines[:200], odd, lines[200:]))
 	e.Await(t, map[string]int{"parse": len(lines) + len(odd), "count": len(lines), "alert": whole})
 
+	t.Run("its cases pass", e.Cases)
 	t.Run("alerts", func(t *testing.T) {
 		got := map[string][]string{}
 		for _, m := range e.Messages(t, "alerts") {

@@ -1,10 +1,8 @@
 package earthquakes_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/wasmill/wasmill/examples/internal/exampletest"
 	"github.com/wasmill/wasmill/host/hosttest"
-	"github.com/wasmill/wasmill/plugins/cases"
 	"github.com/wasmill/wasmill/runtime/plan"
 )
 
@@ -89,25 +86,7 @@ func TestEveryOutput(t *testing.T) {
 		}
 	})
 
-	t.Run("its cases pass", func(t *testing.T) {
-		if err := os.CopyFS(filepath.Join(e.Plan.Dir, cases.Dir), os.DirFS(cases.Dir)); err != nil {
-			t.Fatal(err)
-		}
-		files, err := cases.Find(e.Plan.Dir)
-		if err != nil || len(files) < 2 {
-			t.Fatalf("found %q, %v", files, err)
-		}
-		r := cases.New(cases.Options{Host: e.Host})
-		reports, err := r.Run(t.Context(), files)
-		if err := errors.Join(err, r.Close(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-		for _, report := range reports {
-			if !report.Passed() {
-				t.Errorf("%s: %v %+v", report.File, report.Err, report.Differences)
-			}
-		}
-	})
+	t.Run("its cases pass", e.Cases)
 
 	t.Run("the counters agree", func(t *testing.T) {
 		for _, c := range []struct {

@@ -81,6 +81,8 @@ func TestEveryOutput(t *testing.T) {
 	e.Publish(t, "flights", "flights.raw", lines[100:])
 	e.Await(t, map[string]int{"delays": len(lines) + len(odd), "hubs": late})
 
+	t.Run("its cases pass", e.Cases)
+
 	t.Run("delays, by airport, in order", func(t *testing.T) {
 		got := map[string][]string{}
 		for _, m := range e.Messages(t, "delays") {

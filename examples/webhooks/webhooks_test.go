@@ -46,6 +46,7 @@ func TestEveryOutput(t *testing.T) {
 	}
 
 	e := exampletest.Start(t)
+	t.Run("its cases pass", e.Cases)
 	e.Publish(t, "hooks", "hooks.in", lines, "Authorization", "Bearer s3cret", "X-Hub-Signature-256", "sha256=ab", "X-GitHub-Delivery", "72d3162e")
 	e.Await(t, map[string]int{"clean": len(lines), "fan-out": len(lines), "commits": pushes})
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wasmill/wasmill/host/hosttest"
 	"github.com/wasmill/wasmill/plugins/build"
 	"github.com/wasmill/wasmill/sdk/internal/guesttest"
 	"github.com/wasmill/wasmill/sdk/rust"
@@ -69,6 +70,15 @@ func TestGuest(t *testing.T) {
 	module := compile(t, filepath.Join(crate(t), "testdata", "guest"))
 	g := guesttest.Guest{Module: module, Panic: []string{"src/lib.rs:"}, Trap: []string{"unreachable"}}
 	g.Run(t)
+}
+
+// TestWithoutStd holds a plugin that is #![no_std] to the ABI.
+func TestWithoutStd(t *testing.T) {
+	toolchain(t)
+	module := compile(t, filepath.Join(crate(t), "testdata", "nostd"))
+	hosttest.Run(t, module, hosttest.Options{
+		Events: hosttest.Payloads([]byte(`{"mag":5.3}`), []byte(`{"mag":0.3}`), []byte("no JSON")), Steady: 20_000,
+	})
 }
 
 func compile(t *testing.T, dir string) []byte {

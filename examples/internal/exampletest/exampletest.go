@@ -4,6 +4,7 @@ package exampletest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/wasmill/wasmill/host"
 	"github.com/wasmill/wasmill/plugins/build"
 	"github.com/wasmill/wasmill/plugins/builtin"
+	"github.com/wasmill/wasmill/plugins/cases"
 	"github.com/wasmill/wasmill/runtime/broker"
 	"github.com/wasmill/wasmill/runtime/config"
 	"github.com/wasmill/wasmill/runtime/engine"
@@ -110,6 +112,28 @@ func (e *Example) close(ctx context.Context) error {
 		return nil
 	}
 	return e.Engine.Close(ctx)
+}
+
+// Cases runs the files in cases/ of the example, at least one.
+func (e *Example) Cases(t *testing.T) {
+	t.Helper()
+	if err := os.CopyFS(filepath.Join(e.Plan.Dir, cases.Dir), os.DirFS(cases.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	files, err := cases.Find(e.Plan.Dir)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %q, %v", files, err)
+	}
+	r := cases.New(cases.Options{Host: e.Host, Builtins: builtin.Modules()})
+	reports, err := r.Run(t.Context(), files)
+	if err := errors.Join(err, r.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for _, report := range reports {
+		if !report.Passed() {
+			t.Errorf("%s: %v %+v", report.File, report.Err, report.Differences)
+		}
+	}
 }
 
 // copyConfig copies wasmill.toml to a temporary directory with room for the

@@ -160,7 +160,8 @@ func buildC(ctx context.Context, compiler string, target []string, dir, file str
 	return cmd.compile(ctx, out, nil, link...)
 }
 
-// readFlags reads a file of flags; there need not be one.
+// readFlags reads a file of flags; there need not be one. The target in it is for
+// the editor: zig, which calls it another name, would not take it.
 func readFlags(name string) ([]string, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -173,7 +174,7 @@ func readFlags(name string) ([]string, error) {
 	var flags []string
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") {
+		if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "--target=") {
 			flags = append(flags, line)
 		}
 	}

@@ -3,7 +3,9 @@ package build_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -96,6 +98,40 @@ func TestC(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+}
+
+// zig is clang under another name, with another name for the target, and refuses
+// the one that editors want in the file of flags.
+func TestZig(t *testing.T) {
+	language(t, "c")
+	clang, err := exec.LookPath("clang")
+	if err != nil {
+		t.Skip("zig is played by a clang of that very name: ", err)
+	}
+	dir := project(t, map[string]string{"main.cpp": strings.Replace(cPlugin, " + helper()", "", 1), "compile_flags.txt": "--target=wasm32\n-DLIMIT=3\n"})
+	if err := os.CopyFS(filepath.Join(dir, ".wasmill", "c"), c.Source); err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	script := fmt.Sprintf(`#!/bin/sh
+[ "$1" = version ] && echo 0.17.1 && exit
+[ "$1 $2 $3" = "cc -target wasm32-freestanding" ] && shift 3 || exit 1
+case "$*" in *--target*) echo "unable to parse target query" >&2; exit 1;; esac
+PATH=%q exec %q --target=wasm32 "$@"
+`, os.Getenv("PATH"), clang)
+	if err := os.WriteFile(filepath.Join(bin, "zig"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	var out bytes.Buffer
+	module, err := build.Build(t.Context(), dir, &out)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	m, lies, err := manifest.Check([]byte(read(t, module)), module)
+	if err != nil || len(lies) > 0 || !strings.HasPrefix(m.Compiler, "zig 0.17.1") {
+		t.Errorf("manifest is %+v, %v, %v", m, lies, err)
+	}
 }
 
 func TestCToolchain(t *testing.T) {

@@ -55,7 +55,7 @@ toolchains: ## Install the compilers that tests of Rust, C and AssemblyScript ne
 .PHONY: race
 race: export CGO_ENABLED := 1
 race: ## All tests under the race detector
-	$(GOTEST) -race -timeout 30m $(PKGS)
+	$(GOTEST) -race -timeout=30m $(PKGS)
 
 .PHONY: lint
 lint: ## golangci-lint and module hygiene

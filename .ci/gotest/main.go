@@ -11,7 +11,7 @@
 // flaky test go unnamed. More than a handful of failures, a data race or code
 // that does not build are never tried again.
 //
-// Usage: go run .ci/gotest/main.go [-again] [go test flags] packages…
+// Usage: go run .ci/gotest/main.go [-again] [go test flags, as -flag=value] packages…
 package main
 
 import (

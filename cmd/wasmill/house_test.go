@@ -115,7 +115,7 @@ var house = map[string][]string{
 
 	// What the tests of the examples share, and what makes the events of one.
 	"examples/internal/exampletest": {
-		"runtime/…", "plugins/build", "plugins/builtin", "host", "sdk/abi",
+		"runtime/…", "plugins/build", "plugins/builtin", "plugins/cases", "host", "sdk/abi",
 	},
 	"examples/access-logs/generate": {},
 

@@ -2,7 +2,6 @@ package rewrite
 
 import (
 	"bytes"
-	"os"
 	"strings"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/wasmill/wasmill/host/inspect"
 	wt "github.com/wasmill/wasmill/host/wasmtest"
+	"github.com/wasmill/wasmill/plugins/builtin"
 )
 
 // instance rewrites a module and instantiates it.
@@ -151,7 +151,7 @@ func TestBulkOperationsInPieces(t *testing.T) {
 
 // BenchmarkModule is what a Go plugin of 2 MB costs to inspect and rewrite.
 func BenchmarkModule(b *testing.B) {
-	binary, err := os.ReadFile("../../plugins/builtin/modules/threshold.wasm")
+	binary, err := builtin.Modules()["threshold"]()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,12 +51,12 @@ func (a *app) findClient() (*admin.Client, error) {
 		return nil, invalid("the token of --token or WASMILL_ADMIN_TOKEN has a line break or another control character in it: give the token alone")
 	}
 	if url != "" && token != "" {
-		return a.trusting(admin.NewClient(url, token), nil, "")
+		return a.trusting(url, token, nil, "")
 	}
 	at, file, err := a.adminAtHand()
 	if err != nil {
 		if url != "" && a.flags.config == "" {
-			return a.trusting(admin.NewClient(url, token), nil, "") // the file is not needed to find it
+			return a.trusting(url, token, nil, "") // the file is not needed to find it
 		}
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (a *app) findClient() (*admin.Client, error) {
 			return nil, invalid("admin token: %w: or give it with --token or WASMILL_ADMIN_TOKEN", err)
 		}
 	}
-	return a.trusting(admin.NewClient(url, token), at, file)
+	return a.trusting(url, token, at, file)
 }
 
 // openClient is client without a token, which some routes do not need.
@@ -79,7 +80,7 @@ func (a *app) openClient() (*admin.Client, error) {
 		if err != nil {
 			at = nil // the file is not needed to find it
 		}
-		return a.trusting(admin.NewClient(url, ""), at, file)
+		return a.trusting(url, "", at, file)
 	}
 	at, file, err := a.adminAtHand()
 	if err != nil {
@@ -89,13 +90,14 @@ func (a *app) openClient() (*admin.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.trusting(admin.NewClient(url, ""), at, file)
+	return a.trusting(url, "", at, file)
 }
 
-// trusting makes a client trust the authorities of --ca; without them those of
+// trusting makes a client that trusts the authorities of --ca; without them those of
 // the system and, when the TOML file at hand names it, the endpoint's own
 // certificate, whatever names that has.
-func (a *app) trusting(cl *admin.Client, at *config.Admin, file string) (*admin.Client, error) {
+func (a *app) trusting(endpoint, token string, at *config.Admin, file string) (*admin.Client, error) {
+	cl := admin.NewClient(endpoint, token)
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca := cmp.Or(a.flags.ca, a.getenv("WASMILL_ADMIN_CA")); ca != "" {
 		pem, err := os.ReadFile(ca)
@@ -115,21 +117,28 @@ func (a *app) trusting(cl *admin.Client, at *config.Admin, file string) (*admin.
 		}
 		cfg.RootCAs.AddCert(own)
 		cfg.InsecureSkipVerify = true //nolint:gosec // VerifyConnection does it: the certificate at hand may have any name
-		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, own, cfg.RootCAs) }
+		host := ""                    // no name is that: what cannot be parsed is refused when it is asked
+		if u, err := neturl.Parse(endpoint); err == nil {
+			host = u.Hostname()
+		}
+		cfg.VerifyConnection = func(s tls.ConnectionState) error { return verify(s.PeerCertificates, host, own, cfg.RootCAs) }
 	}
 	cl.Trust(cfg)
 	return cl, nil
 }
 
 // verify is what TLS does by itself, but for the endpoint's own certificate any
-// name will do: it is known.
-func verify(s tls.ConnectionState, own *x509.Certificate, roots *x509.CertPool) error {
-	shown := s.PeerCertificates[0]
-	options := x509.VerifyOptions{Roots: roots, DNSName: s.ServerName, Intermediates: x509.NewCertPool()}
-	if shown.Equal(own) {
-		options.DNSName = ""
+// name will do: it is known. host is that of the URL; the state of a connection
+// has no name when it is an address.
+func verify(chain []*x509.Certificate, host string, own *x509.Certificate, roots *x509.CertPool) error {
+	shown := chain[0]
+	if !shown.Equal(own) {
+		if err := shown.VerifyHostname(host); err != nil {
+			return err
+		}
 	}
-	for _, c := range s.PeerCertificates[1:] {
+	options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+	for _, c := range chain[1:] {
 		options.Intermediates.AddCert(c)
 	}
 	_, err := shown.Verify(options)
